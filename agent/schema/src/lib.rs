@@ -14,6 +14,7 @@ pub mod control;
 pub mod down;
 pub mod event;
 pub mod fields;
+pub mod health;
 pub mod ids;
 pub mod json;
 pub mod limits;
