@@ -1,0 +1,459 @@
+//! Starts `clickhouse-embedded` for the collector, keeps it running, and tells its state.
+//!
+//! Owns: the listening socket (bound once and handed to each child as standard input, so the URL outlives restarts
+//! and requests made meanwhile wait in its backlog), the child process, and one thread that lives as long as the
+//! child does. The thread matters: the kernel's parent-death signal follows the *thread* that started a child.
+//!
+//! On failure: the first start's failure is returned to the caller; later ones are logged, shown as
+//! [`State::Restarting`], and answered with a restart after a back-off that doubles from [`BACKOFF_FIRST`] to
+//! [`BACKOFF_LAST`] and starts over once the child stayed up for [`STEADY`].
+
+use std::fmt;
+use std::io::Read as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
+use tokio::sync::watch;
+
+use crate::data;
+
+/// First wait before a restart: long enough not to spin, short enough to be one slow insert for `store`.
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(200);
+/// Longest wait before a restart.
+pub const BACKOFF_LAST: Duration = Duration::from_secs(30);
+/// A child that was ready this long did not fail because of its start.
+const STEADY: Duration = Duration::from_secs(60);
+/// Loading 560 MB of library from a cold disk and opening many tables takes a while.
+const START_DEADLINE: Duration = Duration::from_secs(120);
+/// After SIGTERM the child drains for 20 s and closes for 5 s; then it is killed.
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+/// The user name that goes with the key.
+const HTTP_USER: &str = "beffroi";
+/// Name of the binary, looked for beside the running one.
+const BINARY: &str = "clickhouse-embedded";
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The engine's data folder; created if absent.
+    pub data: PathBuf,
+    /// File with the key; created with a random one if absent. Default: the data folder's path + `.secret`, outside
+    /// of what SQL can read.
+    pub secret_file: Option<PathBuf>,
+    /// The engine's library. Default: [`crate::default_library`].
+    pub library: Option<PathBuf>,
+    /// The program. Default: `clickhouse-embedded` beside the running program.
+    pub binary: Option<PathBuf>,
+    /// Unprivileged user for the engine when the collector runs as root.
+    pub user: Option<String>,
+    /// Memory of the engine in MiB. Default: a quarter of the machine's, between 1 and 16 GiB.
+    pub max_memory_mib: Option<u64>,
+    /// More arguments for the program, such as `--max-query-seconds 300`.
+    pub arguments: Vec<String>,
+}
+
+impl Config {
+    /// The defaults for a data folder.
+    #[must_use]
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            secret_file: None,
+            library: None,
+            binary: None,
+            user: None,
+            max_memory_mib: None,
+            arguments: Vec::new(),
+        }
+    }
+}
+
+/// Why the first start failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// The program is not where it should be.
+    #[error("there is no {path}: build it (cargo build -p beffroi-clickhouse-embedded) or install it beside the collector")]
+    NoBinary {
+        /// Where we looked.
+        path: PathBuf,
+    },
+    /// The engine's library is not in the cache.
+    #[error("the ClickHouse engine's library {path} is missing: fetch it with packaging/setup/setup.sh run, or configure another path")]
+    NoLibrary {
+        /// Where we looked.
+        path: PathBuf,
+    },
+    /// The secret could not be read or made.
+    #[error("{reason}")]
+    Secret {
+        /// What and where.
+        reason: String,
+    },
+    /// The operating system refused something.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// The process ended, or did not become ready, at its first start.
+    #[error("clickhouse-embedded did not start: {reason}; its own words are on stderr above")]
+    NotReady {
+        /// Exit status or deadline.
+        reason: String,
+    },
+}
+
+/// What the process is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Started, the engine has not answered yet.
+    Starting,
+    /// Serving.
+    Ready {
+        /// Its process id.
+        pid: i32,
+        /// How often it was restarted since [`Embedded::spawn`].
+        restarts: u64,
+    },
+    /// It ended and will be started again.
+    Restarting {
+        /// Why it ended.
+        reason: String,
+        /// Restarts so far.
+        restarts: u64,
+    },
+    /// Stopped on request, or never started.
+    Stopped {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A running, supervised engine. Dropping it stops the process without waiting; [`Embedded::stop`] waits.
+pub struct Embedded {
+    address: SocketAddr,
+    key: String,
+    state: watch::Receiver<State>,
+    control: Control,
+}
+
+impl fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embedded").field("address", &self.address).field("state", &*self.state.borrow()).finish_non_exhaustive()
+    }
+}
+
+impl Embedded {
+    /// Starts the process and returns once the engine answers.
+    ///
+    /// # Errors
+    /// [`SpawnError`] when anything of the first start fails; nothing keeps running then.
+    pub async fn spawn(config: Config) -> Result<Self, SpawnError> {
+        let secret_file = config.secret_file.clone().unwrap_or_else(|| beside(&config.data));
+        let secret = |e: anyhow::Error| SpawnError::Secret { reason: format!("{e:#}") };
+        if let Some(parent) = secret_file.parent() {
+            std::fs::create_dir_all(parent).map_err(|source| SpawnError::System { what: "create the secret's folder", source })?;
+        }
+        let key = data::secret_or_new(&secret_file).map_err(secret)?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .map_err(|source| SpawnError::System { what: "listen on 127.0.0.1", source })?;
+        let address =
+            listener.local_addr().map_err(|source| SpawnError::System { what: "read the listening address", source })?;
+        let launch = Launch::new(&config, secret_file, listener)?;
+
+        let (tell, mut state) = watch::channel(State::Starting);
+        let (stop, stopped) = mpsc::channel();
+        let control = Control { pid: Arc::default(), stop };
+        let keeper = Keeper { launch, tell, stopped, pid: Arc::clone(&control.pid) };
+        std::thread::Builder::new()
+            .name(BINARY.to_owned())
+            .spawn(move || keeper.run())
+            .map_err(|source| SpawnError::System { what: "start the supervising thread", source })?;
+        // The sender lives in the thread, which says Stopped before it ends: an error cannot be earlier than that.
+        let first = state.wait_for(|s| *s != State::Starting).await.map(|s| s.clone());
+        match first {
+            Ok(State::Ready { .. }) => Ok(Self { address, key, state, control }),
+            Ok(State::Stopped { reason } | State::Restarting { reason, .. }) => Err(SpawnError::NotReady { reason }),
+            Ok(State::Starting) | Err(_) => Err(SpawnError::NotReady { reason: "the supervising thread ended".to_owned() }),
+        }
+    }
+
+    /// Base URL, the same across restarts.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// User name for the `X-ClickHouse-User` header.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        HTTP_USER
+    }
+
+    /// Key for the `X-ClickHouse-Key` header. A secret: keep it out of logs.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The state now.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state.borrow().clone()
+    }
+
+    /// Follows the state.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<State> {
+        self.state.clone()
+    }
+
+    /// Drains and stops the process; kills it after 30 s. Returns when it is gone.
+    pub async fn stop(self) {
+        self.control.ask_to_stop();
+        let mut state = self.state.clone();
+        let gone = state.wait_for(|s| matches!(s, State::Stopped { .. }));
+        if tokio::time::timeout(STOP_DEADLINE, gone).await.is_err() {
+            tracing::warn!("clickhouse-embedded did not stop within {} s: killing it", STOP_DEADLINE.as_secs());
+            self.control.signal(Signal::SIGKILL);
+            let _ended_thread = state.wait_for(|s| matches!(s, State::Stopped { .. })).await;
+        }
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.control.ask_to_stop();
+    }
+}
+
+/// The default secret file: `data` with `.secret` appended.
+fn beside(data: &Path) -> PathBuf {
+    let mut name = data.as_os_str().to_owned();
+    name.push(".secret");
+    PathBuf::from(name)
+}
+
+/// The handle's side of the thread.
+struct Control {
+    /// The live child; `None` as soon as it has ended, before its id can be reused.
+    pid: Arc<Mutex<Option<Pid>>>,
+    stop: mpsc::Sender<()>,
+}
+
+impl Control {
+    fn ask_to_stop(&self) {
+        // A thread that has ended needs no asking.
+        let _ended_thread = self.stop.send(());
+        self.signal(Signal::SIGTERM);
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = *self.pid.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _already_gone = kill(pid, signal);
+        }
+    }
+}
+
+/// How to start the child.
+struct Launch {
+    binary: PathBuf,
+    arguments: Vec<std::ffi::OsString>,
+    listener: TcpListener,
+}
+
+impl Launch {
+    fn new(config: &Config, secret_file: PathBuf, listener: TcpListener) -> Result<Self, SpawnError> {
+        let binary = match &config.binary {
+            Some(binary) => binary.clone(),
+            None => beside_current_exe()?,
+        };
+        if !binary.is_file() {
+            return Err(SpawnError::NoBinary { path: binary });
+        }
+        let library = config.library.clone().or_else(crate::default_library).unwrap_or_else(|| "libchdb.so".into());
+        if !library.is_file() {
+            return Err(SpawnError::NoLibrary { path: library });
+        }
+        let mut arguments: Vec<std::ffi::OsString> = vec!["--listen".into(), "stdin".into(), "--die-with-parent".into()];
+        arguments.extend(["--http-user".into(), HTTP_USER.into()]);
+        arguments.extend(["--data".into(), config.data.clone().into_os_string()]);
+        arguments.extend(["--secret-file".into(), secret_file.into_os_string()]);
+        arguments.extend(["--lib".into(), library.into_os_string()]);
+        if let Some(user) = &config.user {
+            arguments.extend(["--user".into(), user.into()]);
+        }
+        if let Some(mib) = config.max_memory_mib {
+            arguments.extend(["--max-memory-mib".into(), mib.to_string().into()]);
+        }
+        arguments.extend(config.arguments.iter().map(Into::into));
+        Ok(Self { binary, arguments, listener })
+    }
+
+    fn start(&self) -> std::io::Result<Child> {
+        let socket: OwnedFd = self.listener.as_fd().try_clone_to_owned()?;
+        let mut command = Command::new(&self.binary);
+        // A clean environment: SQL must find nothing of the collector's in it.
+        command.args(&self.arguments).env_clear().stdin(Stdio::from(socket)).stdout(Stdio::piped());
+        for kept in ["RUST_LOG", "TZ", "LANG"] {
+            if let Some(value) = std::env::var_os(kept) {
+                command.env(kept, value);
+            }
+        }
+        command.spawn()
+    }
+}
+
+fn beside_current_exe() -> Result<PathBuf, SpawnError> {
+    let current =
+        std::env::current_exe().map_err(|source| SpawnError::System { what: "find the running program", source })?;
+    let folder = current.parent().unwrap_or(Path::new("."));
+    // Test programs live one folder below the binaries.
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+    Ok(folder.join(BINARY))
+}
+
+/// The supervising thread.
+struct Keeper {
+    launch: Launch,
+    tell: watch::Sender<State>,
+    stopped: mpsc::Receiver<()>,
+    pid: Arc<Mutex<Option<Pid>>>,
+}
+
+impl Keeper {
+    fn run(self) {
+        let mut restarts = 0;
+        let mut backoff = BACKOFF_FIRST;
+        loop {
+            let was_ready = self.once(restarts);
+            let (steady_for, reason) = was_ready;
+            if self.asked_to_stop(Duration::ZERO) {
+                return self.say(State::Stopped { reason: "stopped on request".to_owned() });
+            }
+            if restarts == 0 && steady_for.is_none() {
+                return self.say(State::Stopped { reason });
+            }
+            if steady_for.is_some_and(|up| up >= STEADY) {
+                backoff = BACKOFF_FIRST;
+            }
+            restarts += 1;
+            tracing::error!(%reason, restarts, wait_ms = backoff.as_millis(), "clickhouse-embedded ended: starting it again");
+            self.say(State::Restarting { reason, restarts });
+            if self.asked_to_stop(backoff) {
+                return self.say(State::Stopped { reason: "stopped on request".to_owned() });
+            }
+            backoff = (backoff * 2).min(BACKOFF_LAST);
+        }
+    }
+
+    /// One life of the child: how long it was ready (`None`: never) and why it ended.
+    fn once(&self, restarts: u64) -> (Option<Duration>, String) {
+        let mut child = match self.launch.start() {
+            Ok(child) => child,
+            Err(error) => return (None, format!("cannot run {}: {error}", self.launch.binary.display())),
+        };
+        let pid = Pid::from_raw(child.id().cast_signed());
+        self.remember(Some(pid));
+        let ready = announced(&mut child);
+        let since = match &ready {
+            Ok(()) => {
+                self.say(State::Ready { pid: pid.as_raw(), restarts });
+                Some(Instant::now())
+            }
+            Err(_) => {
+                let _already_gone = kill(pid, Signal::SIGKILL);
+                None
+            }
+        };
+        // Wait without reaping, forget the id, then reap: so no signal can reach a stranger with the same id.
+        while let Err(Errno::EINTR) = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {}
+        self.remember(None);
+        let status = child.wait().map_or_else(|e| e.to_string(), |s| s.to_string());
+        let reason = match ready {
+            Ok(()) => status,
+            Err(why) => format!("{why} ({status})"),
+        };
+        (since.map(|s| s.elapsed()), reason)
+    }
+
+    fn remember(&self, pid: Option<Pid>) {
+        *self.pid.lock().unwrap_or_else(PoisonError::into_inner) = pid;
+    }
+
+    fn say(&self, state: State) {
+        self.tell.send_replace(state);
+    }
+
+    /// Waits up to `wait` for the request to stop (also when every handle is gone).
+    fn asked_to_stop(&self, wait: Duration) -> bool {
+        !matches!(self.stopped.recv_timeout(wait), Err(mpsc::RecvTimeoutError::Timeout))
+    }
+}
+
+/// Waits until the child has written its URL line to standard output.
+fn announced(child: &mut Child) -> Result<(), String> {
+    let mut out = child.stdout.take().ok_or("its standard output is not a pipe")?;
+    let deadline = Instant::now() + START_DEADLINE;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(out.as_fd(), PollFlags::POLLIN)], left) {
+            Ok(0) => return Err(format!("it was not ready within {} s", START_DEADLINE.as_secs())),
+            Ok(_) => break,
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(format!("waiting for it failed: {error}")),
+        }
+    }
+    let mut line = [0; 128];
+    match out.read(&mut line) {
+        Ok(length) if line[..length].ends_with(b"\n") => Ok(()),
+        Ok(_) => Err("it ended before it was ready".to_owned()),
+        Err(error) => Err(format!("reading its standard output failed: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secret_lies_outside_the_data_folder() {
+        assert_eq!(beside(Path::new("/var/lib/beffroi/clickhouse")), Path::new("/var/lib/beffroi/clickhouse.secret"));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_ends_at_once_is_an_error_and_not_a_loop() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::new(dir.path().join("data"));
+        config.binary = Some("/bin/false".into());
+        config.library = Some("/bin/false".into());
+        let error = Embedded::spawn(config).await.unwrap_err().to_string();
+        assert!(error.contains("exit status: 1"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_missing_program_or_library_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::new(dir.path().join("data"));
+        config.binary = Some(dir.path().join("absent"));
+        let error = Embedded::spawn(config.clone()).await.unwrap_err().to_string();
+        assert!(error.contains("absent") && error.contains("build it"), "{error}");
+        config.binary = Some("/bin/false".into());
+        config.library = Some(dir.path().join("libabsent.so"));
+        let error = Embedded::spawn(config).await.unwrap_err().to_string();
+        assert!(error.contains("libabsent.so") && error.contains("setup.sh"), "{error}");
+    }
+}
