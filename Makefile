@@ -1,0 +1,49 @@
+# One runner over plain commands. `make help` lists what there is.
+#
+# YES=1 answers the questions of `make setup` and `make run`. Everything builds with --locked; the profile `ci` serves
+# tests, demo and run alike, so that nothing is built twice.
+
+CARGO ?= cargo
+PROFILE := ci
+BIN := target/$(PROFILE)
+SETUP := packaging/setup/setup.sh
+BINARIES := -p beffroi-agent -p beffroi-cli -p beffroi-server -p beffroi-clickhouse-embedded -p xtask
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test build release run demo test lint bench clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+
+setup: ## install what `make run` needs (lists it and asks first)
+	@$(SETUP) run
+
+setup-test: ## install what `make test` needs as well (Java and Apache Kafka)
+	@$(SETUP) test
+
+build: setup ## the binaries, in the profile of tests and demo
+	$(CARGO) build --locked --profile $(PROFILE) $(BINARIES)
+
+release: setup ## the binaries, optimised, in target/release
+	$(CARGO) build --locked --release $(BINARIES)
+
+run: build ## the whole line on this machine with a story, until Ctrl-C
+	@$(BIN)/xtask run
+
+demo: build ## the same without a person: exit 0 once every expected alert and the gap were read back
+	@$(BIN)/xtask demo
+
+test: setup-test build ## unit, integration and end-to-end tests
+	$(CARGO) test --locked --profile $(PROFILE) --workspace
+	@$(BIN)/beffroi rules test rules/
+
+lint: setup ## formatting and clippy
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --profile $(PROFILE) --workspace --all-targets -- -D warnings
+
+bench: setup-test ## figures of the whole line (release build, several minutes)
+	$(CARGO) build --locked --release $(BINARIES)
+	@target/release/xtask bench
+
+clean: ## remove what was built
+	$(CARGO) clean

@@ -1,0 +1,146 @@
+//! One record of `events.v1` in, matches and dead letters out. Synchronous and without I/O, so that every kind of bad
+//! input can be shown to it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use beffroi_bus::Record as BusRecord;
+use beffroi_engine::Detector;
+use beffroi_schema::AgentId;
+use beffroi_schema::alert::{DeadLetter, Match};
+use beffroi_schema::batch::{BatchError, Contents, Envelope, Record};
+use beffroi_schema::ids::EventId;
+use beffroi_schema::wire;
+
+use crate::evidence::Scene;
+
+/// The rules in force, as one unit that is swapped whole.
+pub struct RulesInForce {
+    /// Evaluates events.
+    pub detector: Box<dyn Detector>,
+    /// Hash of the rule set.
+    pub ruleset: Arc<str>,
+    /// Engine and version.
+    pub engine: Arc<str>,
+}
+
+/// A batch whose envelope, signature and content hold.
+pub struct Opened {
+    /// Envelope with header and hash.
+    pub envelope: Envelope,
+    /// Decoded records.
+    pub contents: Contents,
+    /// Gateway's clock, microseconds since 1970.
+    pub received_at: i64,
+    /// Peer address that the gateway saw.
+    pub remote: String,
+}
+
+/// Why a record is put aside. [`Refusal::code`] is stable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The batch itself is broken.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// The gateway's headers are missing or not readable: the record was not written by a gateway.
+    #[error("record header {0} is missing or not readable: was this written by a gateway?")]
+    Header(&'static str),
+    /// Batch and certificate name different tenants.
+    #[error("the batch says tenant {batch:?}, the certificate it came with says {certificate:?}")]
+    Tenant {
+        /// In the batch.
+        batch: String,
+        /// In the certificate.
+        certificate: String,
+    },
+    /// Batch and key of the record name different agents.
+    #[error("the batch says agent {batch}, the record's key says {key:?}")]
+    Agent {
+        /// In the batch.
+        batch: AgentId,
+        /// Key of the record.
+        key: String,
+    },
+}
+
+impl Refusal {
+    /// Stable short name for metrics and the dead-letter topic.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Batch(error) => error.code(),
+            Self::Header(_) => "record_header",
+            Self::Tenant { .. } => "tenant",
+            Self::Agent { .. } => "agent",
+        }
+    }
+}
+
+/// Verifies and decodes a record of `events.v1`.
+///
+/// # Errors
+/// [`Refusal`]: nothing of the record may be used.
+pub fn open(record: &BusRecord) -> Result<Opened, Refusal> {
+    let text = |name: &'static str| {
+        record.header(name).and_then(|value| std::str::from_utf8(value).ok()).ok_or(Refusal::Header(name))
+    };
+    let received_at = text(wire::HEADER_RECEIVED_AT)?.parse().map_err(|_| Refusal::Header(wire::HEADER_RECEIVED_AT))?;
+    let tenant = text(wire::HEADER_TENANT)?;
+    let envelope = Envelope::parse(&record.value)?;
+    if envelope.header.tenant != tenant {
+        return Err(Refusal::Tenant { batch: envelope.header.tenant.clone(), certificate: tenant.chars().take(64).collect() });
+    }
+    let key = String::from_utf8_lossy(&record.key);
+    if key.parse() != Ok(envelope.header.agent) {
+        return Err(Refusal::Agent { batch: envelope.header.agent, key: key.chars().take(64).collect() });
+    }
+    envelope.verify()?;
+    let contents = envelope.decode()?;
+    let remote = text(wire::HEADER_REMOTE).unwrap_or_default().chars().take(64).collect();
+    Ok(Opened { envelope, contents, received_at, remote })
+}
+
+/// Evaluates every event of an opened batch.
+pub fn evaluate(opened: &Opened, rules: &RulesInForce, labels: BTreeMap<String, String>, detected_at: i64) -> Vec<Match> {
+    let header = &opened.envelope.header;
+    let scene = Scene {
+        tenant: header.tenant.clone(),
+        agent: header.agent,
+        host: opened.contents.host.clone(),
+        labels,
+        remote: opened.remote.clone(),
+        received_at: opened.received_at,
+        detected_at,
+        ruleset: rules.ruleset.clone(),
+        engine: rules.engine.clone(),
+    };
+    let mut matches = Vec::new();
+    for record in &opened.contents.records {
+        let Record::Event(event) = record else { continue };
+        let id = EventId { agent: header.agent, epoch: header.epoch, stream: header.stream, seq: event.seq };
+        matches.extend(rules.detector.evaluate(event).into_iter().map(|found| scene.record(event, id, found)));
+    }
+    matches
+}
+
+/// The record as a dead letter: whole, with its place and the reason.
+pub fn dead_letter(record: &BusRecord, topic: &str, refusal: &Refusal, now: i64) -> DeadLetter {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let headers: BTreeMap<String, String> = record.headers.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+    DeadLetter {
+        topic: topic.into(),
+        partition: record.partition,
+        offset: record.offset,
+        index: match refusal {
+            Refusal::Batch(BatchError::Record { index, .. }) => Some(*index),
+            _ => None,
+        },
+        code: refusal.code().into(),
+        reason: refusal.to_string(),
+        ts: now,
+        tenant: headers.get(wire::HEADER_TENANT).cloned().unwrap_or_default(),
+        key: text(&record.key),
+        headers,
+        value: base64::engine::general_purpose::STANDARD.encode(&record.value),
+    }
+}
