@@ -1,0 +1,93 @@
+//! Hosts of the story: the agent on this machine, and hosts whose recorded events are replayed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::line::{Line, Scratch, binary, run};
+use crate::process::{Running, wait_for};
+
+/// Loading the probes and enrolling takes one to three seconds here.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// An enrolled agent of this machine.
+pub struct Host {
+    state: PathBuf,
+    log: PathBuf,
+    config: PathBuf,
+    agent: Option<Running>,
+}
+
+fn enroll(line: &Line, scratch: &Scratch, tenant: &str, labels: &[&str]) -> Result<PathBuf> {
+    let state = scratch.path(format!("agent-{tenant}"));
+    let token = line.token(scratch, tenant, labels)?;
+    let mut command = Command::new(binary("beffroi-agent")?);
+    command.args(["enroll", "--state"]).arg(&state).arg("--token-file").arg(&token);
+    run(&mut command, "beffroi-agent enroll")?;
+    std::fs::remove_file(&token)?;
+    Ok(state)
+}
+
+impl Host {
+    /// Enrols this machine for a tenant.
+    pub fn enroll(line: &Line, scratch: &Scratch, tenant: &str) -> Result<Self> {
+        let state = enroll(line, scratch, tenant, &["site=demo"])?;
+        let config = scratch.path("agent.toml");
+        std::fs::write(&config, format!("[scan]\nrules = [{:?}]\n", crate::line::tree().join("rules/yara")))?;
+        Ok(Self { state, log: scratch.path("agent.log"), config, agent: None })
+    }
+
+    /// Starts the agent and waits until its first batch is acknowledged.
+    pub fn start(&mut self) -> Result<()> {
+        let mut command = Command::new(binary("beffroi-agent")?);
+        command.arg("--config").arg(&self.config).args(["run", "--state"]).arg(&self.state);
+        let mut agent = Running::start("beffroi-agent", command, &self.log)?;
+        let before = acknowledged(&self.state).unwrap_or_default();
+        wait_for("the agent's first acknowledged batch", START_LIMIT, &mut [&mut agent], || Ok(acknowledged(&self.state)? > before))?;
+        self.agent = Some(agent);
+        Ok(())
+    }
+
+    /// The agent's own view, as JSON.
+    pub fn status(&self) -> Result<serde_json::Value> {
+        status(&self.state)
+    }
+
+    /// Kills the agent as a crash or an attacker would; its children die with it.
+    pub fn kill(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            agent.kill();
+        }
+    }
+
+    /// Stops it in order.
+    pub fn stop(&mut self) -> bool {
+        self.agent.take().is_none_or(|mut agent| agent.stop())
+    }
+
+    /// The agent's process, to be watched.
+    pub fn check(&mut self) -> Result<()> {
+        self.agent.as_mut().map_or(Ok(()), Running::check)
+    }
+}
+
+fn status(state: &Path) -> Result<serde_json::Value> {
+    let mut command = Command::new(binary("beffroi-agent")?);
+    command.args(["status", "--output", "json", "--state"]).arg(state);
+    serde_json::from_str(&run(&mut command, "beffroi-agent status")?).context("`beffroi-agent status` gave no JSON")
+}
+
+/// Time of the last acknowledged batch, as the agent's status says it.
+fn acknowledged(state: &Path) -> Result<String> {
+    Ok(status(state)?["last_acknowledged"].as_str().unwrap_or_default().to_string())
+}
+
+/// Enrols a host of another tenant and sends its recorded events, marked as replayed.
+pub fn replay(line: &Line, scratch: &Scratch, tenant: &str, hostname: &str, file: &Path) -> Result<()> {
+    let state = enroll(line, scratch, tenant, &["site=replay"])?;
+    let mut command = Command::new(binary("beffroi-agent")?);
+    command.args(["replay", "--format", "jsonl", "--product", "linux", "--host", hostname, "--state"]).arg(&state).arg(file);
+    run(&mut command, "beffroi-agent replay").map(drop)
+}

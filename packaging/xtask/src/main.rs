@@ -1,0 +1,83 @@
+//! What `make` calls for more than a plain command: the story (`run`, `demo`) and the benchmarks.
+//!
+//! Everything lives in a scratch folder that is removed at the end; servers listen on loopback only.
+
+mod acts;
+mod host;
+mod line;
+mod process;
+mod reader;
+mod show;
+mod story;
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand};
+
+use crate::story::{Outcome, Story};
+
+#[derive(Parser)]
+#[command(name = "xtask", about = "Tasks behind the Makefile")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Tell the story and stay until Ctrl-C.
+    Run,
+    /// Tell the story and end: exit 0 once every expected alert and the gap were read back.
+    Demo,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match arguments.task {
+        Task::Run => runtime.block_on(run()),
+        Task::Demo => runtime.block_on(demo()),
+    }
+}
+
+async fn run() -> Result<()> {
+    let mut story = Story::begin().await?;
+    let told = tokio::select! {
+        told = story.tell() => Some(told?),
+        _ = tokio::signal::ctrl_c() => None,
+    };
+    if let Some(outcome) = told {
+        complain(&outcome);
+        show::step("the line stays up: try `beffroi` in another terminal, stop with Ctrl-C");
+        tokio::select! {
+            ended = story.keep_watching() => ended?,
+            _ = tokio::signal::ctrl_c() => {}
+        }
+    }
+    show::step("stopping");
+    if story.end() { Ok(()) } else { bail!("a process did not stop in time and was killed") }
+}
+
+fn complain(outcome: &Outcome) -> bool {
+    for missing in &outcome.missing {
+        eprintln!("missing alert: {missing}");
+    }
+    if outcome.gap == Some(false) {
+        eprintln!("missing: the gap of the killed agent");
+    }
+    outcome.missing.is_empty() && outcome.gap != Some(false)
+}
+
+async fn demo() -> Result<()> {
+    let mut story = Story::begin().await?;
+    let outcome = story.tell().await;
+    let drained = story.end();
+    let complete = complain(&outcome?);
+    match (complete, drained) {
+        (true, true) => {
+            show::step("every expected alert and the gap were read back");
+            Ok(())
+        }
+        (true, false) => bail!("the story is whole, but a process did not stop in time and was killed"),
+        (false, _) => bail!("the story is not whole: see above"),
+    }
+}
