@@ -42,13 +42,7 @@ pub(crate) fn unpack(body: &[u8], limit: usize) -> Result<Vec<u8>, BlockError> {
 }
 
 /// Unpacks the first block of `rest` onto `raw` and returns how many bytes it took.
-fn unpack_block(
-    rest: &[u8],
-    block: usize,
-    offset: usize,
-    limit: usize,
-    raw: &mut Vec<u8>,
-) -> Result<usize, BlockError> {
+fn unpack_block(rest: &[u8], block: usize, offset: usize, limit: usize, raw: &mut Vec<u8>) -> Result<usize, BlockError> {
     let truncated = BlockError::Truncated { block, offset };
     let (checksum, after) = rest.split_first_chunk::<CHECKSUM_BYTES>().ok_or(truncated)?;
     let truncated = BlockError::Truncated { block, offset };

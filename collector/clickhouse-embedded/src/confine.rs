@@ -9,14 +9,14 @@
 //! On failure: what the operator asked for (a user) is an error; what the kernel cannot do is returned as a warning
 //! text for the log, because a collector on an old kernel is better than none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
-    RulesetCreatedAttr as _, RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset,
+    RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, Scope,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
@@ -40,6 +40,7 @@ const READABLE: &[&str] = &[
     "/sys/devices/system/cpu",
     "/sys/fs/cgroup",
     "/dev/urandom",
+    "/usr/lib/debug",
 ];
 
 /// Calls the engine has no business making. Sockets: the listener exists already, and accepting needs no new one.
@@ -71,12 +72,13 @@ const REFUSED_CALLS: &[libc::c_long] = &[
     libc::SYS_kexec_load,
 ];
 
-/// Gives the data folder to `user`. Only root can, and only root needs to.
-pub(crate) fn give_folder_to(user: &str, folder: &Path) -> anyhow::Result<()> {
+/// Gives the data folder and the lock in it to `user`. Only root can, and only root needs to.
+pub(crate) fn give_to(user: &str, folder: &Path, lock: &File) -> anyhow::Result<()> {
     if geteuid().is_root() {
         let account = account(user)?;
-        chown(folder, Some(account.uid), Some(account.gid))
-            .with_context(|| format!("cannot give {} to user {user}", folder.display()))?;
+        let failed = || format!("cannot give {} to user {user}", folder.display());
+        chown(folder, Some(account.uid), Some(account.gid)).with_context(failed)?;
+        std::os::unix::fs::fchown(lock, Some(account.uid.as_raw()), Some(account.gid.as_raw())).with_context(failed)?;
     }
     Ok(())
 }
@@ -146,12 +148,16 @@ pub(crate) fn confine(folder: &Path, config: &Path) -> anyhow::Result<Vec<String
     match landlock(folder, config) {
         Ok(RulesetStatus::FullyEnforced) => {}
         Ok(RulesetStatus::PartiallyEnforced) => warnings.push(
-            "this kernel enforces Landlock only in part: the engine keeps to its folder, network or signals may be open".to_owned(),
+            "this kernel enforces Landlock only in part: the engine keeps to its folder, network or signals may be open"
+                .to_owned(),
         ),
         Ok(RulesetStatus::NotEnforced) => warnings.push(
-            "this kernel has no Landlock: SQL can read every file this user can read; use Linux 5.13 or newer with Landlock on".to_owned(),
+            "this kernel has no Landlock: SQL can read every file this user can read; use Linux 5.13 or newer with Landlock on"
+                .to_owned(),
         ),
-        Err(error) => warnings.push(format!("Landlock could not be set up ({error:#}): SQL can read every file this user can read")),
+        Err(error) => {
+            warnings.push(format!("Landlock could not be set up ({error:#}): SQL can read every file this user can read"))
+        }
     }
     if let Err(error) = filter_calls() {
         warnings.push(format!("the system call filter could not be set up ({error:#}): SQL may open network connections"));
@@ -161,7 +167,12 @@ pub(crate) fn confine(folder: &Path, config: &Path) -> anyhow::Result<Vec<String
 
 fn landlock(folder: &Path, config: &Path) -> anyhow::Result<RulesetStatus> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    let never = AccessFs::Execute | AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::MakeSock | AccessFs::MakeFifo | AccessFs::IoctlDev;
+    let never = AccessFs::Execute
+        | AccessFs::MakeChar
+        | AccessFs::MakeBlock
+        | AccessFs::MakeSock
+        | AccessFs::MakeFifo
+        | AccessFs::IoctlDev;
     let own: BitFlags<AccessFs> = AccessFs::from_all(LANDLOCK) & !never;
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -172,7 +183,7 @@ fn landlock(folder: &Path, config: &Path) -> anyhow::Result<RulesetStatus> {
         .add_rule(PathBeneath::new(PathFd::new(folder)?, own))?
         .add_rule(PathBeneath::new(PathFd::new(config)?, AccessFs::ReadFile))?
         .add_rule(PathBeneath::new(PathFd::new("/dev/null")?, AccessFs::ReadFile | AccessFs::WriteFile))?;
-    for path in READABLE.iter().map(Path::new) {
+    for path in READABLE.iter().map(PathBuf::from).chain(mapped_files()?) {
         let Ok(found) = File::open(path) else { continue };
         let rights = if found.metadata()?.is_dir() { read } else { AccessFs::ReadFile.into() };
         rules = rules.add_rule(PathBeneath::new(&found, rights))?;
@@ -180,6 +191,13 @@ fn landlock(folder: &Path, config: &Path) -> anyhow::Result<RulesetStatus> {
         std::mem::forget(found);
     }
     Ok(rules.restrict_self()?.ruleset)
+}
+
+/// This program and the libraries in it. The engine reads their symbols when it makes a stack trace for its first
+/// exception, and aborts the process if it may not.
+fn mapped_files() -> std::io::Result<BTreeSet<PathBuf>> {
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    Ok(maps.lines().filter_map(|line| line.find('/').map(|at| PathBuf::from(&line[at..]))).collect())
 }
 
 fn filter_calls() -> anyhow::Result<()> {

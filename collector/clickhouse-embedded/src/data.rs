@@ -36,6 +36,8 @@ pub(crate) fn lock(folder: &Path) -> anyhow::Result<Flock<File>> {
         .create(true)
         .truncate(false)
         .mode(0o600)
+        // The folder belongs to the engine's user, and root opens this file: no links.
+        .custom_flags(libc::O_NOFOLLOW)
         .open(&path)
         .with_context(|| format!("cannot open {}", path.display()))?;
     let mut holder = String::new();
@@ -48,7 +50,9 @@ pub(crate) fn lock(folder: &Path) -> anyhow::Result<Flock<File>> {
         ),
         other => anyhow::anyhow!("cannot lock {}: {other}", path.display()),
     })?;
-    lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()))
+    lock.set_len(0)
+        .and_then(|()| lock.rewind())
+        .and_then(|()| writeln!(lock, "{}", std::process::id()))
         .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(lock)
 }

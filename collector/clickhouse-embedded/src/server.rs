@@ -86,10 +86,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let key = data::secret(&arguments.secret_file)?;
     let listener = listen(&arguments.listen)?;
     let folder = data::folder(&arguments.data)?;
+    let lock = data::lock(&folder)?;
     if let Some(user) = &arguments.user {
-        confine::give_folder_to(user, &folder)?;
+        confine::give_to(user, &folder, &lock)?;
     }
-    let _lock = data::lock(&folder)?;
     let port_file = arguments.port_file.as_deref().map(data::port_file).transpose()?;
     let library = arguments.lib.clone().or_else(crate::default_library).context(
         "no cache folder is known (neither BEFFROI_CACHE, XDG_CACHE_HOME nor HOME is set): name the library with --lib",
@@ -106,6 +106,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let limits = arguments.limits();
     let layout = Layout::under(&folder);
     layout.prepare(&limits)?;
+    // Relative paths in SQL (`file('x')`) then mean the engine's folder, whatever the starter's folder was.
+    std::env::set_current_dir(&layout.folder).with_context(|| format!("cannot enter {}", layout.folder.display()))?;
     let engine = Engine::load(&PathBuf::from(format!("/proc/self/fd/{}", library_file.as_raw_fd())))?;
     ensure!(
         confine::thread_count()? == 1,
@@ -118,6 +120,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(serve(arguments, key, listener, port_file, engine, layout, limits));
     runtime.shutdown_timeout(CLOSE_DEADLINE);
+    drop(lock);
     outcome
 }
 

@@ -213,12 +213,7 @@ pub(crate) fn insert_with_data(sql: &[u8]) -> Option<InsertWithData<'_>> {
 }
 
 fn split(sql: &[u8], begin: usize, clauses_end: usize, after: usize, values: bool) -> InsertWithData<'_> {
-    InsertWithData {
-        target: &sql[..begin],
-        clauses: &sql[begin..clauses_end],
-        values,
-        data_start: data_start(sql, after),
-    }
+    InsertWithData { target: &sql[..begin], clauses: &sql[begin..clauses_end], values, data_start: data_start(sql, after) }
 }
 
 /// Moves past `[INTO] [TABLE|FUNCTION] name[.name]`, so that a table may be called `format`.

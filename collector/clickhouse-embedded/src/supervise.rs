@@ -88,7 +88,9 @@ pub enum SpawnError {
         path: PathBuf,
     },
     /// The engine's library is not in the cache.
-    #[error("the ClickHouse engine's library {path} is missing: fetch it with packaging/setup/setup.sh run, or configure another path")]
+    #[error(
+        "the ClickHouse engine's library {path} is missing: fetch it with packaging/setup/setup.sh run, or configure another path"
+    )]
     NoLibrary {
         /// Where we looked.
         path: PathBuf,
@@ -164,7 +166,8 @@ impl Embedded {
         let secret_file = config.secret_file.clone().unwrap_or_else(|| beside(&config.data));
         let secret = |e: anyhow::Error| SpawnError::Secret { reason: format!("{e:#}") };
         if let Some(parent) = secret_file.parent() {
-            std::fs::create_dir_all(parent).map_err(|source| SpawnError::System { what: "create the secret's folder", source })?;
+            std::fs::create_dir_all(parent)
+                .map_err(|source| SpawnError::System { what: "create the secret's folder", source })?;
         }
         let key = data::secret_or_new(&secret_file).map_err(secret)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -317,8 +320,7 @@ impl Launch {
 }
 
 fn beside_current_exe() -> Result<PathBuf, SpawnError> {
-    let current =
-        std::env::current_exe().map_err(|source| SpawnError::System { what: "find the running program", source })?;
+    let current = std::env::current_exe().map_err(|source| SpawnError::System { what: "find the running program", source })?;
     let folder = current.parent().unwrap_or(Path::new("."));
     // Test programs live one folder below the binaries.
     let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };

@@ -72,9 +72,7 @@ impl Engine {
         // SAFETY: the signature is the header's; the call only sets a flag and default dispositions, and runs
         // before any thread of ours or the engine's depends on a handler.
         unsafe {
-            let switch = library
-                .get::<SignalsFn>(b"chdb_set_signal_handlers_enabled\0")
-                .map_err(|e| failed(e.to_string()))?;
+            let switch = library.get::<SignalsFn>(b"chdb_set_signal_handlers_enabled\0").map_err(|e| failed(e.to_string()))?;
             switch(0);
         }
         Ok(Self { functions: Box::leak(Box::new(functions)) })
@@ -83,13 +81,9 @@ impl Engine {
     /// Opens a connection; the first one boots the engine on `folder` with the settings file `config`.
     pub(crate) fn connect(self, folder: &Path, config: &Path) -> Result<Connection, EngineError> {
         let failed = || EngineError::Connect { path: PathBuf::from(folder) };
-        let arguments = [
-            "clickhouse".to_owned(),
-            format!("--path={}", folder.display()),
-            format!("--config-file={}", config.display()),
-        ];
-        let owned: Vec<CString> =
-            arguments.into_iter().map(CString::new).collect::<Result<_, _>>().map_err(|_| failed())?;
+        let arguments =
+            ["clickhouse".to_owned(), format!("--path={}", folder.display()), format!("--config-file={}", config.display())];
+        let owned: Vec<CString> = arguments.into_iter().map(CString::new).collect::<Result<_, _>>().map_err(|_| failed())?;
         let mut pointers: Vec<*mut c_char> = owned.iter().map(|a| a.as_ptr().cast_mut()).collect();
         // SAFETY: `pointers` holds `len` NUL-terminated strings that outlive the call; the engine copies them.
         let handle = unsafe { (self.functions.connect)(pointers.len() as c_int, pointers.as_mut_ptr()) };
@@ -136,12 +130,7 @@ impl Connection {
     /// Runs `sql`; `parameters` are bound by the engine to `{name:Type}` and never become SQL text.
     ///
     /// `format` is the output format when the statement names none.
-    pub(crate) fn query(
-        &mut self,
-        sql: &[u8],
-        format: &str,
-        parameters: &[(String, Vec<u8>)],
-    ) -> Result<Output, EngineError> {
+    pub(crate) fn query(&mut self, sql: &[u8], format: &str, parameters: &[(String, Vec<u8>)]) -> Result<Output, EngineError> {
         let names: Vec<*const c_char> = parameters.iter().map(|(n, _)| n.as_ptr().cast()).collect();
         let name_lengths: Vec<usize> = parameters.iter().map(|(n, _)| n.len()).collect();
         let values: Vec<*const c_char> = parameters.iter().map(|(_, v)| v.as_ptr().cast()).collect();

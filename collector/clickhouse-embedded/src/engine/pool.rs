@@ -44,12 +44,7 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// Boots the engine; returns when it has answered `SELECT 1`. Blocks.
-    pub(crate) fn boot(
-        engine: Engine,
-        layout: Layout,
-        limits: &Limits,
-        idle_limit: usize,
-    ) -> Result<Self, EngineError> {
+    pub(crate) fn boot(engine: Engine, layout: Layout, limits: &Limits, idle_limit: usize) -> Result<Self, EngineError> {
         let mut anchor = engine.connect(&layout.folder, &layout.config)?;
         anchor.query(b"SELECT 1", "TabSeparated", &[])?;
         Ok(Self {

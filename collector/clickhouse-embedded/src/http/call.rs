@@ -48,11 +48,7 @@ pub(super) struct Call {
 
 impl Call {
     /// Reads headers and URL arguments. `ceilings` are settings a request may lower but not raise.
-    pub(super) fn read(
-        headers: &HeaderMap,
-        arguments: Vec<(String, String)>,
-        ceilings: &[(&str, u64)],
-    ) -> Result<Self, Failure> {
+    pub(super) fn read(headers: &HeaderMap, arguments: Vec<(String, String)>, ceilings: &[(&str, u64)]) -> Result<Self, Failure> {
         let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
         let mut call = Self {
             format: header("x-clickhouse-format").unwrap_or_else(|| DEFAULT_FORMAT.to_owned()),
@@ -79,8 +75,8 @@ impl Call {
             self.parameters.push((parameter.to_owned(), value));
             return Ok(());
         }
-        let text = String::from_utf8(value)
-            .map_err(|_| Failure::coded(code::BAD_ARGUMENTS, format!("argument {name} is not UTF-8")))?;
+        let text =
+            String::from_utf8(value).map_err(|_| Failure::coded(code::BAD_ARGUMENTS, format!("argument {name} is not UTF-8")))?;
         match name {
             "database" => self.database = Some(text).filter(|d| !d.is_empty()),
             "default_format" => self.format = text,

@@ -90,8 +90,9 @@ fn status_of(code: u32) -> StatusCode {
         194 => StatusCode::UNAUTHORIZED,
         192 | 193 | 497 | 516 => StatusCode::FORBIDDEN,
         // BAD_ARGUMENTS, the CANNOT_PARSE_ family, syntax, columns and types that do not fit
-        6 | 8 | 15 | 25 | 26 | 27 | 36 | 38 | 41 | 44 | 53 | 62 | 72 | 83 | 117 | 167 | 168 | 223 | 321 | 376 | 427
-        | 441 => StatusCode::BAD_REQUEST,
+        6 | 8 | 15 | 25 | 26 | 27 | 36 | 38 | 41 | 44 | 53 | 62 | 72 | 83 | 117 | 167 | 168 | 223 | 321 | 376 | 427 | 441 => {
+            StatusCode::BAD_REQUEST
+        }
         // UNKNOWN_ identifier, function, type, storage, table, aggregate, format, database, setting, role
         46 | 47 | 50 | 56 | 60 | 63 | 73 | 78 | 81 | 96 | 115 | 336 | 511 => StatusCode::NOT_FOUND,
         48 => StatusCode::NOT_IMPLEMENTED,
@@ -130,10 +131,7 @@ fn base(status: StatusCode, query_id: &str, content_type: &'static str, body: Bo
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(
-        HeaderName::from_static("x-clickhouse-server-display-name"),
-        HeaderValue::from_static("clickhouse-embedded"),
-    );
+    headers.insert(HeaderName::from_static("x-clickhouse-server-display-name"), HeaderValue::from_static("clickhouse-embedded"));
     if !query_id.is_empty()
         && let Ok(value) = HeaderValue::from_str(query_id)
     {
@@ -150,9 +148,7 @@ fn content_type(format: &str) -> &'static str {
         }
         "CSV" => "text/csv; charset=UTF-8; header=absent",
         "CSVWithNames" | "CSVWithNamesAndTypes" => "text/csv; charset=UTF-8; header=present",
-        f if f.starts_with("JSONEachRow") || f.starts_with("JSONCompactEachRow") => {
-            "application/x-ndjson; charset=UTF-8"
-        }
+        f if f.starts_with("JSONEachRow") || f.starts_with("JSONCompactEachRow") => "application/x-ndjson; charset=UTF-8",
         f if f.starts_with("JSON") => "application/json; charset=UTF-8",
         f if f.starts_with("RowBinary") || f == "Native" => "application/octet-stream",
         _ => "text/plain; charset=UTF-8",

@@ -21,8 +21,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::auth::Account;
 use super::call::Call;
-use super::reply::{self, Failure, code};
 use super::multipart;
+use super::reply::{self, Failure, code};
 use crate::blocks::{self, BlockError};
 use crate::engine::ffi::Output;
 use crate::engine::pool::{Pool, Statement};
@@ -88,14 +88,17 @@ impl Service {
 
     fn admit(&self, is_insert: bool) -> Result<Admission, Failure> {
         let full = |limit: usize| {
-            let what = format!("Too many simultaneous queries. Maximum: {limit}. Try again later. (TOO_MANY_SIMULTANEOUS_QUERIES)");
+            let what =
+                format!("Too many simultaneous queries. Maximum: {limit}. Try again later. (TOO_MANY_SIMULTANEOUS_QUERIES)");
             Failure::new(StatusCode::SERVICE_UNAVAILABLE, code::TOO_MANY_QUERIES, what)
         };
         let read = match is_insert {
             true => None,
-            false => Some(Arc::clone(&self.read_permits).try_acquire_owned().map_err(|_| {
-                full(self.bounds.queries.saturating_sub(PERMITS_KEPT_FOR_INSERTS).max(1))
-            })?),
+            false => Some(
+                Arc::clone(&self.read_permits)
+                    .try_acquire_owned()
+                    .map_err(|_| full(self.bounds.queries.saturating_sub(PERMITS_KEPT_FOR_INSERTS).max(1)))?,
+            ),
         };
         let any = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| full(self.bounds.queries))?;
         Ok(Admission { _any: any, _read: read })
@@ -119,7 +122,8 @@ impl Service {
     }
 
     fn too_large(&self) -> Failure {
-        let what = format!("the request's body is larger than {} bytes; send it in parts (--max-body-bytes)", self.bounds.body_bytes);
+        let what =
+            format!("the request's body is larger than {} bytes; send it in parts (--max-body-bytes)", self.bounds.body_bytes);
         Failure::new(StatusCode::PAYLOAD_TOO_LARGE, code::TOO_MANY_BYTES, what)
     }
 
