@@ -1,0 +1,124 @@
+//! Rules that load but can never fire on what the sensors send: reported, so that nobody counts on them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use beffroi_schema::alert::RuleInfo;
+use beffroi_schema::{Category, Field, Logsource};
+use rsigma_parser::{ConditionExpr, Detection, DetectionItem, Detections, Modifier, Quantifier, SigmaValue};
+use serde::Serialize;
+
+use crate::rule::{Rule, RuleSet};
+use crate::view;
+
+/// A rule that cannot fire, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InertRule {
+    /// Rule.
+    pub rule: Arc<RuleInfo>,
+    /// File it came from.
+    pub path: PathBuf,
+    /// Line its document begins at.
+    pub line: u32,
+    /// Why it cannot fire.
+    pub reason: String,
+}
+
+impl RuleSet {
+    /// The rules that can never fire when only events of these logsources arrive.
+    ///
+    /// A rule counts as able to fire unless that is excluded: its logsource is not among `sensors`, or its condition
+    /// needs a field that no event of its category has, or a placeholder (`|expand`) that nothing fills.
+    /// Correlations are always listed: [`crate::SigmaDetector`] judges single events.
+    pub fn inert(&self, sensors: &[Logsource]) -> Vec<InertRule> {
+        let rules = self.rules.iter().filter_map(|rule| {
+            let reason = reason(rule, sensors)?;
+            Some(InertRule { rule: rule.info.clone(), path: rule.path.clone(), line: rule.line, reason })
+        });
+        let correlations = self.correlations.iter().map(|correlation| InertRule {
+            rule: correlation.info.clone(),
+            path: correlation.path.clone(),
+            line: correlation.line,
+            reason: "correlation rules are read but not evaluated by this detector".into(),
+        });
+        rules.chain(correlations).collect()
+    }
+}
+
+fn reason(rule: &Rule, sensors: &[Logsource]) -> Option<String> {
+    if let Some(part) = rule.route.unknown() {
+        return Some(format!("no event can carry its {part} {:?}", named(rule, part)));
+    }
+    let is_served =
+        sensors.iter().any(|sensor| rule.route.accepts(sensor)) || (rule.route.reads_audit() && sensors.iter().any(view::serves));
+    if !is_served {
+        let source = &rule.logsource;
+        let parts = [("category", &source.category), ("product", &source.product), ("service", &source.service)];
+        let parts: Vec<String> = parts.iter().filter_map(|(key, value)| Some(format!("{key} {}", value.as_ref()?))).collect();
+        return Some(format!("no sensor sends events of {}", parts.join(", ")));
+    }
+    let mut missing = None;
+    let category = rule.route.category();
+    let can_fire =
+        rule.ast.detection.conditions.iter().any(|condition| {
+            possible(condition, &rule.ast.detection, &mut |item| item_is_possible(item, category, &mut missing))
+        });
+    if can_fire { None } else { Some(missing.unwrap_or_else(|| "its condition can never hold".into())) }
+}
+
+fn named<'a>(rule: &'a Rule, part: &str) -> &'a str {
+    let value = if part == "category" { &rule.logsource.category } else { &rule.logsource.product };
+    value.as_deref().unwrap_or_default()
+}
+
+/// Whether the condition could hold, taking everything for possible that is not excluded.
+fn possible(condition: &ConditionExpr, detections: &Detections, item: &mut dyn FnMut(&DetectionItem) -> bool) -> bool {
+    match condition {
+        ConditionExpr::And(list) => list.iter().all(|inner| possible(inner, detections, item)),
+        ConditionExpr::Or(list) => list.iter().any(|inner| possible(inner, detections, item)),
+        // What never holds is always excluded, and what may hold need not.
+        ConditionExpr::Not(_) => true,
+        ConditionExpr::Identifier(name) => {
+            detections.named.get(name).is_some_and(|detection| detection_is_possible(detection, item))
+        }
+        ConditionExpr::Selector { quantifier, pattern } => {
+            let chosen = detections.named.iter().filter(|(name, _)| pattern.matches_detection_name(name));
+            let verdicts: Vec<bool> = chosen.map(|(_, detection)| detection_is_possible(detection, item)).collect();
+            let held = verdicts.iter().filter(|verdict| **verdict).count();
+            match quantifier {
+                Quantifier::Any => held > 0,
+                Quantifier::All => held == verdicts.len() && held > 0,
+                Quantifier::Count(wanted) => held as u64 >= *wanted,
+            }
+        }
+    }
+}
+
+fn detection_is_possible(detection: &Detection, item: &mut dyn FnMut(&DetectionItem) -> bool) -> bool {
+    match detection {
+        Detection::AllOf(items) => items.iter().all(item),
+        Detection::AnyOf(list) => list.iter().any(|inner| detection_is_possible(inner, item)),
+        Detection::And(list) => list.iter().all(|inner| detection_is_possible(inner, item)),
+        Detection::Keywords(_) | Detection::ArrayMatch { .. } | Detection::Conditional { .. } => true,
+    }
+}
+
+fn item_is_possible(item: &DetectionItem, category: Option<Category>, missing: &mut Option<String>) -> bool {
+    let holds_when_absent = item.values.contains(&SigmaValue::Null)
+        || item.field.has_modifier(Modifier::Exists)
+        || item.field.has_modifier(Modifier::Neq);
+    let Some(name) = &item.field.name else { return true };
+    if holds_when_absent {
+        return true;
+    }
+    if item.field.has_modifier(Modifier::Expand) {
+        *missing = Some(format!("nothing fills the placeholder of {name}|expand"));
+        return false;
+    }
+    // Log lines and records of other programs carry fields of their own; events of a category do not.
+    if category.is_some() && Field::by_name(name).is_none() {
+        *missing = Some(format!("no event has the field {name}"));
+        return false;
+    }
+    true
+}

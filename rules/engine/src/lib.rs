@@ -1,0 +1,48 @@
+//! Detection: Sigma rules compiled once, then `(event) -> matches`, pure. No clock, no async; files are read only by
+//! [`loader`] and [`proof`], never while events are judged.
+//!
+//! ```
+//! use beffroi_engine::{compile, Detector, RuleSet};
+//! use beffroi_schema::{Category, Event, Field, Product};
+//!
+//! let text = "title: Shell of a web server\nid: 00000000-0000-4000-8000-000000000001\nlevel: high\n\
+//!             logsource: {category: process_creation, product: linux}\n\
+//!             detection:\n  parent: {ParentImage|endswith: /nginx}\n  condition: parent\n";
+//! let (rules, problems) = RuleSet::from_texts([("web.yml", text)]);
+//! assert!(problems.is_empty());
+//! let detector = compile(&rules).expect("the set is small");
+//! let mut event = Event::new(Category::ProcessCreation, Product::Linux, 0);
+//! event.set(Field::PARENT_IMAGE, "/usr/sbin/nginx");
+//! assert_eq!(detector.evaluate(&event)[0].rule.title, "Shell of a web server");
+//! ```
+//!
+//! A rule that cannot be used is a [`RuleProblem`] with file, line and reason, and never keeps the others from loading.
+//! A rule that panics while it judges an event is counted, and the other rules still judge it.
+//!
+//! Parsing is `rsigma-parser`; evaluation is `rsigma-eval` behind [`Detector`], corrected by the `cure` pass. Neither
+//! appears in a public type, so that our own engine can take the place of the latter.
+
+#![forbid(unsafe_code)]
+
+mod adapter;
+mod assemble;
+pub mod attack;
+mod cure;
+mod detector;
+mod filter;
+mod inert;
+pub mod limits;
+pub mod loader;
+mod locate;
+mod logsource;
+mod parse;
+mod problem;
+pub mod proof;
+mod rule;
+mod view;
+
+pub use detector::{CompileError, Detector, RuleMatch, SigmaDetector, compile};
+pub use inert::InertRule;
+pub use logsource::RuleLogsource;
+pub use problem::RuleProblem;
+pub use rule::{Correlation, Rule, RuleSet};
