@@ -104,6 +104,16 @@ fn read_slots(file: &File) -> io::Result<(Option<Slot>, CursorHealth)> {
     Ok((newest, health))
 }
 
+/// Gives a new file its full size, so that a disk that fills up later cannot stop the cursor.
+fn reserve(file: &File, path: &Path) -> Result<()> {
+    let length = file.metadata().map_err(|e| Error::io("inspect", path, e))?.len() as usize;
+    if length < 2 * SLOT_BYTES {
+        let zeroes = vec![0; 2 * SLOT_BYTES - length];
+        file.write_all_at(&zeroes, length as u64).map_err(|e| Error::io("write", path, e))?;
+    }
+    Ok(())
+}
+
 /// The owner's handle on a cursor. One process owns it at a time.
 #[derive(Debug)]
 pub struct CursorFile {
@@ -130,6 +140,7 @@ impl CursorFile {
         let fresh = !path.exists();
         let file = files::open_rw(path, FILE_MODE, false)?;
         files::lock(&file, path)?;
+        reserve(&file, path)?;
         if let (true, Some(parent)) = (fresh && durable, path.parent()) {
             files::sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
         }

@@ -163,8 +163,7 @@ impl LogWriter {
 
     /// Deletes every closed segment whose records all lie below `offset`.
     pub fn drop_before(&mut self, offset: u64) -> Result<Removed> {
-        let ends = self.sealed.iter().skip(1).map(|s| s.base).chain([self.active.base]);
-        let count = ends.take_while(|end| *end <= offset).count();
+        let count = self.segments().iter().take_while(|s| !s.is_active && s.end <= offset).count();
         self.remove_oldest(count)
     }
 

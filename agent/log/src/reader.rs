@@ -224,10 +224,20 @@ impl LogReader {
         };
         let found = self.window.record_at(&current.segment(), current.at);
         match found.map_err(|e| Error::io("read", &current.path, e))? {
-            Found::Record(header) => self.deliver(&header),
+            Found::Record(header) if header.offset <= self.expected || self.from_oldest => self.deliver(&header),
+            Found::Record(header) => self.deliver_after_jump(&header)?,
             Found::Bad(reason) => return self.step_over(reason),
         }
         Ok(true)
+    }
+
+    /// A jump may come from bytes that were replaced since they were read; then the new ones count.
+    fn deliver_after_jump(&mut self, header: &RecordHeader) -> Result<()> {
+        self.refresh()?;
+        if self.current.is_some() {
+            self.deliver(header);
+        }
+        Ok(())
     }
 
     /// Hands out the record at the current place, unless it lies before the wanted offset.
@@ -252,6 +262,8 @@ impl LogReader {
 
     /// Goes on behind unreadable bytes and reports them, unless they are an append that is not finished yet.
     fn step_over(&mut self, reason: DamageReason) -> Result<bool> {
+        // The damaged part may just have been replaced; what stands there now counts.
+        self.refresh()?;
         let Some(current) = &mut self.current else { return Ok(true) };
         let segment = Segment { file: &current.file, marker: &current.marker, base: current.base, limit: current.limit };
         let found = self.window.find_record(&segment, current.at + 1);

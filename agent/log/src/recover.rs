@@ -307,10 +307,8 @@ impl Opening<'_> {
 
     /// The state before the first publication of this writer.
     fn first_state(&self, active: &Active, next_offset: u64) -> Result<State> {
-        let generation = match self.published {
-            Some(state) => state.generation,
-            None => u64::from_le_bytes(files::random()?),
-        };
+        // Random, because the state found may be an older one than a reader that lives on has seen.
+        let generation = u64::from_le_bytes(files::random()?);
         Ok(State {
             sequence: self.published.map_or(0, |s| s.sequence),
             marker: self.marker,
