@@ -165,10 +165,8 @@ impl Tail {
         self.reader.next().await
     }
 
-    /// True once [`Tail::next`] has returned everything that was in the topic when the tail began.
-    ///
-    /// # Errors
-    /// [`BusError::Unavailable`] while a Kafka broker has not yet said how much there is.
+    /// True once [`Tail::next`] has returned everything that was in the topic when the tail began. Waits while a
+    /// Kafka broker has not yet said how much that is.
     pub async fn caught_up(&mut self) -> Result<bool, BusError> {
         self.reader.caught_up().await
     }

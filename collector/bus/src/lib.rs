@@ -27,9 +27,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod control;
 mod error;
 mod handle;
 mod options;
+mod random;
 mod record;
 mod topic;
 mod transport;
