@@ -181,6 +181,32 @@ pub struct Hello {
     pub ts: i64,
 }
 
+/// Answer to a long poll of [`crate::wire::PATH_ORDERS`]: what goes down, as it was signed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrdersResponse {
+    /// Where to go on: sent back as `?after=`. Opaque; a gateway that does not know it starts at the beginning, so that an
+    /// order may come twice but is never missed.
+    pub after: String,
+    /// Encoded [`crate::down::Signed`] envelopes, base64 (standard alphabet, padded), oldest first; empty when the poll
+    /// ended without any.
+    pub orders: Vec<String>,
+}
+
+impl OrdersResponse {
+    /// An answer with these envelopes.
+    pub fn new(after: String, orders: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
+        use base64::Engine;
+        let encode = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
+        Self { after, orders: orders.into_iter().map(|bytes| encode(bytes.as_ref())).collect() }
+    }
+
+    /// The envelopes as encoded bytes; one that is no base64 is `None`.
+    pub fn envelopes(&self) -> impl Iterator<Item = Option<Vec<u8>>> + '_ {
+        use base64::Engine;
+        self.orders.iter().map(|text| base64::engine::general_purpose::STANDARD.decode(text).ok())
+    }
+}
+
 /// Every refusal of the gateway and the API: what, where, what to do next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
@@ -220,6 +246,15 @@ mod tests {
             let error = EnrollToken::parse(text).unwrap_err().to_string();
             assert!(error.contains("beffroi enroll token"), "{error}");
         }
+    }
+
+    #[test]
+    fn envelopes_survive_the_answer_to_a_long_poll() {
+        let response = OrdersResponse::new("7".into(), [vec![1u8, 2, 3], vec![]]);
+        let mut read: OrdersResponse = serde_json::from_slice(&serde_json::to_vec(&response).unwrap()).unwrap();
+        assert_eq!(read.envelopes().collect::<Vec<_>>(), [Some(vec![1, 2, 3]), Some(vec![])]);
+        read.orders.push("%".into());
+        assert_eq!(read.envelopes().last(), Some(None));
     }
 
     #[test]

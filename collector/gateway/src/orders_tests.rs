@@ -1,0 +1,104 @@
+use beffroi_schema::SigningKey;
+
+use super::*;
+
+const NOW: i64 = 1_000_000;
+
+fn identity(tenant: &str, agent: u8) -> Identity {
+    Identity { tenant: tenant.into(), agent: AgentId([agent; 16]), not_after: i64::MAX }
+}
+
+fn envelope(tenant: &str, hosts: &[u8], expires: i64) -> Vec<u8> {
+    let target =
+        Target { tenant: tenant.into(), agent_ids: hosts.iter().map(|host| vec![*host; 16]).collect(), whole_tenant: hosts.is_empty() };
+    let order = Order { order_id: vec![1; 16], target: Some(target), expires, ..Default::default() };
+    down::sign(SignedKind::Order, &order, &SigningKey::from_bytes(&[5; 32])).encode_to_vec()
+}
+
+fn record(offset: i64, value: Vec<u8>) -> Record {
+    Record { topic: Topic::Orders, partition: 0, offset, timestamp: 0, key: Bytes::new(), headers: vec![], value: value.into() }
+}
+
+fn orders(records: Vec<Vec<u8>>) -> Orders {
+    let orders = Orders::new("topic");
+    for (offset, value) in records.into_iter().enumerate() {
+        orders.take(&record(offset as i64, value), NOW);
+    }
+    orders
+}
+
+#[test]
+fn a_host_gets_what_names_it_or_its_tenant_verbatim_and_nothing_else() {
+    let sent = [envelope("a", &[], 9 * NOW), envelope("a", &[1, 2], 9 * NOW), envelope("b", &[], 9 * NOW), envelope("b", &[1], 9 * NOW)];
+    let orders = orders(sent.to_vec());
+    let found = |tenant, agent| orders.after(&identity(tenant, agent), -1, NOW).1;
+    assert_eq!(found("a", 1), [sent[0].clone(), sent[1].clone()]);
+    assert_eq!(found("a", 3), [sent[0].clone()]);
+    assert_eq!(found("b", 1), [sent[2].clone(), sent[3].clone()]);
+    assert!(found("c", 1).is_empty());
+}
+
+#[test]
+fn expired_and_unreadable_envelopes_are_not_handed_down_and_do_not_stop_the_others() {
+    let kindless = down::Signed { kind: 99, ..Default::default() }.encode_to_vec();
+    let orders = orders(vec![envelope("a", &[], NOW), b"garbage".to_vec(), kindless, envelope("a", &[], 2 * NOW)]);
+    let (next, found) = orders.after(&identity("a", 1), -1, NOW);
+    assert_eq!((next, found.len()), (3, 1));
+    assert!(orders.after(&identity("a", 1), -1, 2 * NOW).1.is_empty(), "expired meanwhile");
+}
+
+#[test]
+fn a_cursor_goes_on_where_it_was_and_a_foreign_one_starts_at_the_beginning() {
+    let orders = orders(vec![envelope("a", &[], 9 * NOW), envelope("a", &[], 9 * NOW)]);
+    assert_eq!(orders.offset(&orders.cursor(7)), 7);
+    for foreign in ["", "7", "zz-7", &Orders::new("other").cursor(7), &format!("{}-x", orders.topic)] {
+        assert_eq!(orders.offset(foreign), -1, "{foreign}");
+    }
+    assert_eq!(orders.after(&identity("a", 1), 0, NOW).1.len(), 1);
+    assert_eq!(orders.after(&identity("a", 1), 1, NOW), (1, vec![]));
+}
+
+#[test]
+fn an_answer_is_bounded_and_the_next_one_goes_on() {
+    let large = || {
+        let note = "x".repeat(200 * 1024);
+        let target = Some(Target { tenant: "a".into(), whole_tenant: true, ..Default::default() });
+        let order = Order { note, target, expires: 9 * NOW, ..Default::default() };
+        down::sign(SignedKind::Order, &order, &SigningKey::from_bytes(&[5; 32])).encode_to_vec()
+    };
+    let orders = orders((0..8).map(|_| large()).collect());
+    let (next, first) = orders.after(&identity("a", 1), -1, NOW);
+    let (_, second) = orders.after(&identity("a", 1), next, NOW);
+    assert_eq!((first.len(), second.len()), (5, 3));
+}
+
+#[test]
+fn memory_is_bounded_and_the_oldest_go_after_the_expired() {
+    let mut orders = Orders::new("topic");
+    orders.max = (3, MAX_BYTES);
+    let take = |offset, expires, now| orders.take(&record(offset, envelope("a", &[], expires)), now);
+    take(0, 9 * NOW, NOW);
+    take(1, 2 * NOW, NOW);
+    take(2, 9 * NOW, NOW);
+    take(3, 9 * NOW, 3 * NOW);
+    let kept = |orders: &Orders| orders.ring.lock().unwrap().entries.iter().map(|entry| entry.offset).collect::<Vec<_>>();
+    assert_eq!(kept(&orders), [0, 2, 3]);
+    take(4, 9 * NOW, 3 * NOW);
+    assert_eq!(kept(&orders), [2, 3, 4]);
+    let ring = orders.ring.lock().unwrap();
+    assert_eq!(ring.bytes, ring.entries.iter().map(|entry| entry.bytes.len()).sum::<usize>());
+}
+
+#[tokio::test]
+async fn a_poll_wakes_up_when_something_arrives_for_its_host() {
+    let orders = Arc::new(Orders::new("topic"));
+    let waiting = tokio::spawn({
+        let orders = orders.clone();
+        async move { orders.wait(&identity("a", 1), -1).await }
+    });
+    let forever = clock::now_us() + 60_000_000;
+    orders.take(&record(0, envelope("b", &[], forever)), NOW);
+    orders.take(&record(1, envelope("a", &[1], forever)), NOW);
+    let (next, found) = waiting.await.unwrap();
+    assert_eq!((next, found.len()), (1, 1));
+}
