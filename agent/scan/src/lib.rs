@@ -6,6 +6,7 @@
 //! parent goes on with a new child. Nothing here is asynchronous: one thread owns one scanner.
 
 mod cache;
+mod engine;
 mod open;
 mod protocol;
 mod sandbox;
@@ -14,6 +15,7 @@ mod wire;
 pub mod worker;
 
 pub use cache::{FileKey, VerdictCache};
+pub use engine::YaraEngine;
 pub use open::{OpenRefusal, OpenedFile, open_for_scan};
 pub use protocol::{Hit, Outcome, Ready, Verdict};
 pub use sandbox::{Identity, SandboxError};

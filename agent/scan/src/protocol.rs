@@ -5,10 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Largest packet: 64 hits with their texts fit, and a socket buffer always holds it.
+/// Largest packet: all hits with their texts fit, and a socket buffer always holds it.
 pub const MAX_PACKET_BYTES: usize = 64 * 1024;
-/// Hits reported for one file: more tell an analyst nothing new.
-pub const MAX_HITS: usize = 64;
+/// Hits reported for one file: more tell an analyst nothing new, and these always fit a packet.
+pub const MAX_HITS: usize = 16;
 /// Matched strings named for one hit.
 pub const MAX_STRINGS: usize = 8;
 /// Longest text in a hit (bytes).

@@ -31,7 +31,9 @@ pub struct Identity {
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// Root could not be given up.
-    #[error("cannot become user {uid}, group {gid}: {source}; give the sensor CAP_SETUID and CAP_SETGID or start it unprivileged")]
+    #[error(
+        "cannot become user {uid}, group {gid}: {source}; give the sensor CAP_SETUID and CAP_SETGID or start it unprivileged"
+    )]
     Identity {
         /// Wanted user.
         uid: u32,

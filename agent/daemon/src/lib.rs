@@ -1,0 +1,15 @@
+//! The agent's processes: `sensor` records, signs and spools; `uplink` sends; `scan` judges files; a supervisor keeps
+//! them running. Joined by the spool's logs and one socket, nothing else.
+//!
+//! The binary is thin; everything is here so that tests reach it.
+
+pub mod clock;
+pub mod config;
+pub mod enroll;
+pub mod gateway;
+pub mod host;
+pub mod identity;
+pub mod layout;
+pub mod spool;
+pub mod tls;
+pub mod users;
