@@ -179,7 +179,9 @@ impl LogWriter {
         let mut count = 0;
         while count < self.sealed.len() {
             let oversize = max_bytes.is_some_and(|max| left > max);
-            if !oversize && !(cutoff.is_some() && expired(self.newest_of(count)?)) {
+            // Size first: asking for the age may read the whole segment.
+            let goes = oversize || (cutoff.is_some() && expired(self.newest_of(count)?));
+            if !goes {
                 break;
             }
             left -= self.sealed[count].bytes;

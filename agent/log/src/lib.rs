@@ -118,6 +118,7 @@ mod evict;
 mod files;
 mod format;
 mod options;
+mod read;
 mod reader;
 mod recover;
 mod scan;
@@ -131,7 +132,8 @@ pub use options::{
     DEFAULT_MAX_BYTES, DEFAULT_MAX_RECORD_BYTES, DEFAULT_SEGMENT_BYTES, DEFAULT_SEGMENT_SPAN_MICROS, HARD_MAX_RECORD_BYTES,
     MIN_SEGMENT_BYTES, Options, SyncPolicy, Verify,
 };
-pub use reader::{Batch, LogReader, Read, Record, Skipped, Sought};
+pub use read::{Batch, Read, Record, Skipped, Sought};
+pub use reader::LogReader;
 pub use recover::Recovery;
 pub use scan::{DamageReason, DamagedRange};
 pub use writer::{LogWriter, SegmentInfo};
