@@ -138,7 +138,9 @@ pub fn what(event: &Event) -> String {
             command if command.is_empty() => image.to_string(),
             command => command.into_owned(),
         },
-        Category::FileRename => format!("{name} renamed {} to {}", event.text(Field::SOURCE_FILENAME), event.text(Field::TARGET_FILENAME)),
+        Category::FileRename => {
+            format!("{name} renamed {} to {}", event.text(Field::SOURCE_FILENAME), event.text(Field::TARGET_FILENAME))
+        }
         Category::FileDelete => format!("{name} deleted {}", event.text(Field::TARGET_FILENAME)),
         Category::FileEvent | Category::FileChange => format!("{name} wrote {}", event.text(Field::TARGET_FILENAME)),
         Category::NetworkConnection => {
@@ -149,7 +151,9 @@ pub fn what(event: &Event) -> String {
             };
             format!("{name} {direction} {}:{}", event.text(host), event.text(port))
         }
-        Category::NetworkListen => format!("{name} listens on {}:{}", event.text(Field::SOURCE_IP), event.text(Field::SOURCE_PORT)),
+        Category::NetworkListen => {
+            format!("{name} listens on {}:{}", event.text(Field::SOURCE_IP), event.text(Field::SOURCE_PORT))
+        }
         Category::Antivirus => format!("{} in {}", event.text(Field::SIGNATURE), event.text(Field::FILENAME)),
         Category::DnsQuery => format!("{name} asked for {}", event.text(Field::QUERY_NAME)),
         _ => event.text(Field::MESSAGE).into_owned(),

@@ -62,6 +62,9 @@ pub enum Refusal {
         /// Key of the record.
         key: String,
     },
+    /// Judging it panicked: a defect of ours, which must cost one batch and not the partition.
+    #[error("judging this batch ended in a panic, which is a defect of Beffroi: please report it with this record")]
+    Panicked,
 }
 
 impl Refusal {
@@ -72,6 +75,7 @@ impl Refusal {
             Self::Header(_) => "record_header",
             Self::Tenant { .. } => "tenant",
             Self::Agent { .. } => "agent",
+            Self::Panicked => "panic",
         }
     }
 }
@@ -81,9 +85,8 @@ impl Refusal {
 /// # Errors
 /// [`Refusal`]: nothing of the record may be used.
 pub fn open(record: &BusRecord) -> Result<Opened, Refusal> {
-    let text = |name: &'static str| {
-        record.header(name).and_then(|value| std::str::from_utf8(value).ok()).ok_or(Refusal::Header(name))
-    };
+    let text =
+        |name: &'static str| record.header(name).and_then(|value| std::str::from_utf8(value).ok()).ok_or(Refusal::Header(name));
     let received_at = text(wire::HEADER_RECEIVED_AT)?.parse().map_err(|_| Refusal::Header(wire::HEADER_RECEIVED_AT))?;
     let tenant = text(wire::HEADER_TENANT)?;
     let envelope = Envelope::parse(&record.value)?;

@@ -42,12 +42,12 @@ pub fn load_rules(paths: &[PathBuf]) -> Result<RulesInForce, RulesError> {
         tracing::warn!(path = %problem.path.display(), line = problem.line, code = %problem.code, reason = %problem.reason, "rule left out");
     }
     metrics::gauge!("beffroi_detect_rules_refused").set(problems.len() as f64);
-    if set.is_empty() {
+    if set.rules().is_empty() {
         let first = problems.first().map_or_else(|| "no rule file was found".to_string(), |problem| problem.reason.clone());
         return Err(RulesError::None { paths: paths.to_vec(), first });
     }
     let detector = compile(&set).map_err(|error| RulesError::Compile(error.to_string()))?;
-    metrics::gauge!("beffroi_detect_rules").set(set.len() as f64);
+    metrics::gauge!("beffroi_detect_rules").set(set.rules().len() as f64);
     let engine = Arc::from(detector.name());
     Ok(RulesInForce { detector: Box::new(detector), ruleset: set.hash().into(), engine })
 }

@@ -1,6 +1,7 @@
 //! The running detector: poll, judge, publish, commit.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -67,7 +68,12 @@ impl DetectHandle {
 ///
 /// # Errors
 /// [`DetectError`] when no rule loads or the bus refuses the subscription.
-pub async fn start(options: DetectOptions, bus: Bus, control: Control, shutdown: CancellationToken) -> Result<DetectHandle, DetectError> {
+pub async fn start(
+    options: DetectOptions,
+    bus: Bus,
+    control: Control,
+    shutdown: CancellationToken,
+) -> Result<DetectHandle, DetectError> {
     let paths = options.rules.clone();
     let loaded = tokio::task::spawn_blocking(move || reload::load_rules(&paths));
     let loaded = loaded.await.map_err(|error| RulesError::Compile(error.to_string()))??;
@@ -77,7 +83,15 @@ pub async fn start(options: DetectOptions, bus: Bus, control: Control, shutdown:
     }
     let consumer = bus.subscribe(Topic::Events, &options.group).await?;
     let health = Arc::new(Mutex::new(RoleHealth::ready("detect", "waiting for events")));
-    let service = Service { bus, consumer, control, rules: rules.clone(), chains: Arc::default(), health: health.clone(), last_received: None };
+    let service = Service {
+        bus,
+        consumer,
+        control,
+        rules: rules.clone(),
+        chains: Arc::default(),
+        health: health.clone(),
+        last_received: None,
+    };
     let task = tokio::spawn(service.run(shutdown));
     Ok(DetectHandle { health, rules, task })
 }
@@ -131,8 +145,8 @@ impl Service {
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
     }
 
-    /// Judges the records, publishes what was found, commits. Publishing is retried here and not by reading again:
-    /// the consumer has moved on, and what it gave must not be skipped.
+    /// Judges the records, publishes what was found, commits. When publishing fails, the consumer goes back to the first
+    /// record of the turn: what it gave must not be skipped.
     async fn turn(&mut self, records: Vec<BusRecord>) -> Result<(), BusError> {
         if !records.is_empty() {
             let mut next: BTreeMap<i32, i64> = BTreeMap::new();
@@ -154,7 +168,10 @@ impl Service {
                 }
             }
         }
-        let detail = self.last_received.map_or_else(|| "waiting for events".to_string(), |ts| format!("last batch received {}", beffroi_schema::json::rfc3339(ts)));
+        let detail = self.last_received.map_or_else(
+            || "waiting for events".to_string(),
+            |ts| format!("last batch received {}", beffroi_schema::json::rfc3339(ts)),
+        );
         self.say(RoleHealth::ready("detect", detail));
         Ok(())
     }
@@ -165,21 +182,22 @@ impl Service {
         let chains = self.chains.clone();
         let control = self.control.clone();
         let judged = tokio::task::spawn_blocking(move || judge_all(&records, &rules, &chains, &control));
-        let (findings, last) = judged.await.map_err(|error| BusError::internal("judging a batch", error))?;
+        // Panics are caught record by record, so the task can only be missing when the runtime is going down.
+        let (findings, last) = judged.await.map_err(|_| BusError::Closed)?;
         metrics::counter!("beffroi_detect_batches_total").increment(batches as u64);
         metrics::counter!("beffroi_detect_events_total").increment(findings.events);
         metrics::counter!("beffroi_detect_matches_total").increment(findings.matches.len() as u64);
-        self.publish(findings).await?;
+        publish(&self.bus, findings).await?;
         self.last_received = last.or(self.last_received);
         Ok(())
     }
+}
 
-    async fn publish(&self, findings: Findings) -> Result<(), BusError> {
-        let matches = findings.matches.iter().map(|found| (Topic::Alerts, json_record(found.match_id.to_string(), found)));
-        let letters = findings.letters.iter().map(|letter| (Topic::DeadLetters, json_record(letter.key.clone(), letter)));
-        let sends = matches.chain(letters).map(|(topic, record)| self.bus.publish(topic, record));
-        try_join_all(sends).await.map(drop)
-    }
+async fn publish(bus: &Bus, findings: Findings) -> Result<(), BusError> {
+    let matches = findings.matches.iter().map(|found| (Topic::Alerts, json_record(found.match_id.to_string(), found)));
+    let letters = findings.letters.iter().map(|letter| (Topic::DeadLetters, json_record(letter.key.clone(), letter)));
+    let sends = matches.chain(letters).map(|(topic, record)| bus.publish(topic, record));
+    try_join_all(sends).await.map(drop)
 }
 
 fn json_record(key: String, value: &impl serde::Serialize) -> Outgoing {
@@ -193,7 +211,12 @@ fn judge_all(records: &[BusRecord], rules: &RulesInForce, chains: &Mutex<Chains>
     let mut last = None;
     for record in records {
         let now = jiff::Timestamp::now().as_microsecond();
-        if let Err(refusal) = judge_one(record, rules, chains, control, now, &mut findings) {
+        let judged = catch_unwind(AssertUnwindSafe(|| judge_one(record, rules, chains, control, now)));
+        let judged = judged.unwrap_or(Err(Refusal::Panicked)).map(|(events, matches)| {
+            findings.events += events;
+            findings.matches.extend(matches);
+        });
+        if let Err(refusal) = judged {
             tracing::warn!(partition = record.partition, offset = record.offset, code = refusal.code(), reason = %refusal, "batch put aside");
             metrics::counter!("beffroi_detect_dead_letters_total", "code" => refusal.code()).increment(1);
             findings.letters.push(judge::dead_letter(record, wire::TOPIC_EVENTS, &refusal, now));
@@ -210,8 +233,7 @@ fn judge_one(
     chains: &Mutex<Chains>,
     control: &Control,
     now: i64,
-    findings: &mut Findings,
-) -> Result<(), Refusal> {
+) -> Result<(u64, Vec<Match>), Refusal> {
     let opened = judge::open(record)?;
     let header = &opened.envelope.header;
     let link = chains.lock().unwrap_or_else(PoisonError::into_inner).link(&opened.envelope, &opened.contents.records)?;
@@ -220,8 +242,6 @@ fn judge_one(
         metrics::counter!("beffroi_detect_holes_total").increment(1);
     }
     let labels = control.read(|state| state.agent(&header.agent).map(|agent| agent.labels.clone())).unwrap_or_default();
-    findings.events += opened.contents.records.len() as u64;
-    findings.matches.extend(judge::evaluate(&opened, rules, labels, now));
     metrics::histogram!("beffroi_detect_delay_seconds").record((now - opened.received_at) as f64 / 1e6);
-    Ok(())
+    Ok((opened.contents.records.len() as u64, judge::evaluate(&opened, rules, labels, now)))
 }
