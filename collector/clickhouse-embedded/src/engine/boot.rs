@@ -52,6 +52,11 @@ impl Limits {
             // The process cannot open sockets: fail at once instead of retrying for half a minute.
             ("http_max_tries", "1".to_owned()),
             ("s3_max_single_read_retries", "1".to_owned()),
+            // 500 by default, with growing waits that max_execution_time does not interrupt.
+            ("s3_retry_attempts", "0".to_owned()),
+            ("backup_restore_s3_retry_attempts", "0".to_owned()),
+            ("azure_sdk_max_retries", "0".to_owned()),
+            ("connections_with_failover_max_tries", "1".to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .to_vec()
