@@ -5,7 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::embedded::EmbeddedBus;
 use crate::error::BusError;
+use crate::kafka::KafkaBus;
 use crate::options::{BusOptions, is_name};
 use crate::record::{MAX_HEADER_NAME_BYTES, MAX_HEADERS, MAX_METADATA_BYTES, Outgoing, PartitionLag, Position, Record, TailFrom};
 use crate::topic::Topic;
@@ -34,7 +36,11 @@ impl Bus {
     /// does not answer is no error: see the crate's page.
     pub async fn open(options: BusOptions) -> Result<Self, BusError> {
         options.validate()?;
-        Err(BusError::option("bus.kind", format!("{options:?}")))
+        let transport: Arc<dyn Transport> = match options {
+            BusOptions::Embedded(options) => Arc::new(EmbeddedBus::open(options).await?),
+            BusOptions::Kafka(options) => Arc::new(KafkaBus::open(options).await?),
+        };
+        Ok(Self { transport })
     }
 
     /// Names this bus for good: Kafka's cluster id, or a random id kept in the embedded folder. Empty while a Kafka

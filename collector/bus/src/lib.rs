@@ -28,11 +28,14 @@
 #![forbid(unsafe_code)]
 
 pub mod control;
+mod embedded;
 mod error;
 mod handle;
+mod kafka;
 mod options;
 mod random;
 mod record;
+pub mod testing;
 mod topic;
 mod transport;
 

@@ -54,6 +54,11 @@ impl Topic {
         }
     }
 
+    /// Whether one order for all records is needed, and so one partition.
+    pub fn needs_one_partition(self) -> bool {
+        self.partitions(2) == 1
+    }
+
     /// How long records are kept, in hours, when events are kept `hours`; `None` is for good.
     pub fn retention_hours(self, hours: u32) -> Option<u32> {
         match self {
