@@ -1,0 +1,1 @@
+//! Masking, as a table.
