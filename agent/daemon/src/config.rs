@@ -5,7 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use beffroi_scan::ScanOptions;
+use beffroi_scan::{Identity, ScanOptions};
+use beffroi_schema::AgentId;
+use beffroi_sensor::{SensorOptions, Source};
 use serde::{Deserialize, Serialize};
 
 /// Where the configuration is looked for when none is named.
@@ -29,21 +31,53 @@ pub struct Config {
     pub scan: ScanConfig,
 }
 
+/// Where events come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventSource {
+    /// Kernel probes; a scan of /proc where they cannot be used.
+    #[default]
+    Auto,
+    /// Kernel probes or an error.
+    Kernel,
+    /// A scan of /proc.
+    Scan,
+}
+
 /// What is recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SensorConfig {
-    /// Process starts and ends.
-    pub exec: bool,
-    /// Files created, renamed, deleted, written.
-    pub files: bool,
-    /// Connections.
-    pub network: bool,
+    /// Where events come from: `auto`, `kernel`, `scan`.
+    pub source: EventSource,
+    /// Also report forks (class bulk).
+    pub report_forks: bool,
+    /// Ring for process starts and ends; a power of two, 4 KiB to 256 MiB.
+    pub process_ring_bytes: u32,
+    /// Ring for files and network; a power of two, 4 KiB to 256 MiB.
+    pub activity_ring_bytes: u32,
 }
 
 impl Default for SensorConfig {
     fn default() -> Self {
-        Self { exec: true, files: true, network: true }
+        Self { source: EventSource::Auto, report_forks: false, process_ring_bytes: 8 << 20, activity_ring_bytes: 4 << 20 }
+    }
+}
+
+impl SensorConfig {
+    /// The sensor's own options.
+    pub fn options(&self, agent: AgentId, boot_id: &str) -> SensorOptions {
+        SensorOptions {
+            source: match self.source {
+                EventSource::Auto => Source::Auto,
+                EventSource::Kernel => Source::Kernel,
+                EventSource::Scan => Source::Scan,
+            },
+            report_forks: self.report_forks,
+            process_ring_bytes: self.process_ring_bytes,
+            activity_ring_bytes: self.activity_ring_bytes,
+            ..SensorOptions::new(agent, boot_id)
+        }
     }
 }
 
@@ -116,6 +150,20 @@ impl Default for ScanConfig {
             max_file_bytes: options.max_file_bytes,
             timeout_ms: options.timeout_ms,
             memory_bytes: options.memory_bytes,
+        }
+    }
+}
+
+impl ScanConfig {
+    /// The scanner's own options; `identity` is the user that the worker becomes.
+    pub fn options(&self, identity: Option<Identity>) -> ScanOptions {
+        ScanOptions {
+            rules: self.rules.clone(),
+            max_file_bytes: self.max_file_bytes,
+            timeout_ms: self.timeout_ms,
+            memory_bytes: self.memory_bytes,
+            identity,
+            ..ScanOptions::default()
         }
     }
 }

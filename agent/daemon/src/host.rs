@@ -1,7 +1,6 @@
 //! What this host says of itself, and what its processes cost.
 //!
-//! Owns nothing; reads /etc/os-release, /proc and the system's own calls. What cannot be read is left empty: the host's
-//! description is for people and never an identity.
+//! Owns nothing; reads /proc. What cannot be read counts as nothing: these figures are for people.
 
 use std::fs;
 
@@ -9,38 +8,10 @@ use beffroi_schema::batch::HostInfo;
 
 /// Version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// Addresses that are reported: a host with hundreds of interfaces is no more recognisable by all of them.
-const MAX_ADDRESSES: usize = 16;
 
 /// Describes this host.
 pub fn info() -> HostInfo {
-    let names = nix::sys::utsname::uname().ok();
-    let text = |value: Option<&std::ffi::OsStr>| value.map(|value| value.to_string_lossy().into_owned()).unwrap_or_default();
-    HostInfo {
-        hostname: text(names.as_ref().map(|names| names.nodename())),
-        os: os_name().unwrap_or_else(|| "Linux".into()),
-        kernel: text(names.as_ref().map(|names| names.release())),
-        architecture: text(names.as_ref().map(|names| names.machine())),
-        agent_version: VERSION.into(),
-        boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().into(),
-        addresses: addresses(),
-    }
-}
-
-fn os_name() -> Option<String> {
-    let text = fs::read_to_string("/etc/os-release").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
-    Some(line.trim_matches('"').to_string())
-}
-
-fn addresses() -> Vec<String> {
-    let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
-    let one = |address: nix::sys::socket::SockaddrStorage| -> Option<std::net::IpAddr> {
-        let v4 = address.as_sockaddr_in().map(|address| address.ip().into());
-        v4.or_else(|| address.as_sockaddr_in6().map(|address| address.ip().into()))
-    };
-    let found = all.filter_map(|interface| one(interface.address?)).filter(|ip| !ip.is_loopback());
-    found.take(MAX_ADDRESSES).map(|ip| ip.to_string()).collect()
+    HostInfo { agent_version: VERSION.into(), ..beffroi_sensor::host_info() }
 }
 
 /// CPU time and resident memory of some processes.
@@ -78,12 +49,6 @@ pub fn is_ours(pid: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_host_knows_its_name_kernel_and_boot() {
-        let host = info();
-        assert!(!host.hostname.is_empty() && !host.kernel.is_empty() && host.boot_id.len() == 36, "{host:?}");
-    }
 
     #[test]
     fn this_process_takes_memory_and_a_process_that_is_gone_takes_none() {

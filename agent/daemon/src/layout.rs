@@ -142,6 +142,18 @@ pub fn write_whole(path: &Path, content: &[u8], mode: u32, owner: Option<(u32, u
     written.map_err(|error: io::Error| io::Error::new(error.kind(), format!("cannot write {}: {error}", path.display())))
 }
 
+/// Replaces a small file that others read, without waiting for the disk: for news that may be lost.
+///
+/// # Errors
+/// The operating system's, with the path.
+pub fn write_news(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    let written = fs::write(&temporary, content)
+        .and_then(|()| fs::set_permissions(&temporary, Permissions::from_mode(0o644)))
+        .and_then(|()| fs::rename(&temporary, path));
+    written.map_err(|error| io::Error::new(error.kind(), format!("cannot write {}: {error}", path.display())))
+}
+
 fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

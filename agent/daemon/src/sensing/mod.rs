@@ -1,0 +1,191 @@
+//! The sensor process: drives the sensor, has files scanned, spools what comes, answers on the agent's socket.
+//!
+//! Owns four threads: the sensor (this one), the spool (the only one with the identity key in use), the scanner, the
+//! socket. They are joined by bounded queues; a full spool queue slows the sensor down, whose own rings then count what
+//! they lose; a full scan queue is counted and declared. A stop drains: what the sensor still holds is spooled, and what
+//! could not be made durable is counted.
+
+mod scanning;
+mod spooling;
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use beffroi_schema::batch::{GapReason, HookState, Record};
+use beffroi_schema::session::{PURPOSE_RENEW, sign_proof};
+use beffroi_schema::{SigningKey, Stream};
+use beffroi_sensor::{Sensor, SensorError};
+
+use crate::clock::now_us;
+use crate::config::Config;
+use crate::identity::{Enrolment, IdentityError, load_enrolled_key};
+use crate::layout::Layout;
+use crate::local::{Answer, Ask, LocalServer};
+use crate::spool::{Author, Role, Spool, SpoolError, gap};
+use crate::status::ScanStatus;
+use crate::stop::Stop;
+use crate::users::User;
+
+use scanning::ScanDesk;
+use spooling::Spooler;
+
+/// Records between sensor and spool: a second of a heavy load, some tens of MiB at worst.
+const QUEUE_RECORDS: usize = 16_384;
+/// How long one turn of the sensor waits for events.
+const TURN: Duration = Duration::from_millis(250);
+/// How often hooks, counters and own processes are looked at.
+const UPKEEP: Duration = Duration::from_secs(1);
+/// The sensor is given this much time to be started again after it failed.
+const LONGEST_DRAIN: Duration = Duration::from_secs(10);
+
+/// The sensor process cannot work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SensingError {
+    /// Not enrolled, or the key is not usable.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The spool.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The sensor.
+    #[error(transparent)]
+    Sensor(#[from] SensorError),
+    /// Folders, socket, threads.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// What the threads tell each other besides records.
+#[derive(Debug, Default)]
+struct Shared {
+    hooks: Vec<HookState>,
+    counters: Vec<(String, u64)>,
+    scan: ScanStatus,
+}
+
+type Board = Arc<Mutex<Shared>>;
+
+/// Runs the sensor process until `stop`. Returns how many records could not be made durable.
+///
+/// # Errors
+/// [`SensingError`] when it cannot begin or the sensor breaks.
+pub fn run(layout: &Layout, config: &Config, stop: &Stop) -> Result<u64, SensingError> {
+    let uplink = User::for_process(config.uplink.user.as_deref(), "beffroi-uplink", "uplink.user")?;
+    layout.prepare(&uplink)?;
+    let enrolment = Enrolment::load(layout)?;
+    let key = load_enrolled_key(layout, &enrolment)?;
+    let host = crate::host::info();
+    let boot_id = host.boot_id.clone();
+    let author = Author {
+        tenant: enrolment.tenant,
+        agent: enrolment.agent_id,
+        epoch: Author::new_epoch(now_us())?,
+        key: key.clone(),
+        host,
+    };
+    let agent = author.agent;
+    let spool = Spool::open(layout, author, &config.spool, Role::Sensor)?;
+    let board = Board::default();
+    let (records, incoming) = sync_channel(QUEUE_RECORDS);
+    let spooler = Spooler::new(spool, layout.clone(), incoming, Arc::clone(&board));
+    let spooling = thread::Builder::new().name("spool".into()).spawn(move || spooler.run())?;
+    let desk = ScanDesk::start(&config.scan, records.clone(), Arc::clone(&board))?;
+    serve(layout, &uplink, key, records.clone())?;
+    let sensor = Sensor::start(config.sensor.options(agent, &boot_id))?;
+    tracing::info!(probes = sensor.has_probes(), epoch_of = %agent, "sensing");
+    let sensed = sense(sensor, layout, &desk, &records, &board, stop);
+    desk.stop();
+    let _ = records.send(Note::Stop);
+    drop(records);
+    let abandoned = join_within(spooling, LONGEST_DRAIN);
+    sensed?;
+    Ok(abandoned)
+}
+
+/// What comes to the spool.
+enum Note {
+    Record(Stream, Record),
+    Stop,
+}
+
+fn sense(
+    mut sensor: Sensor,
+    layout: &Layout,
+    desk: &ScanDesk,
+    records: &SyncSender<Note>,
+    board: &Board,
+    stop: &Stop,
+) -> Result<(), SensingError> {
+    let mut sink = |record: Record| {
+        desk.offer(&record);
+        let stream = match &record {
+            Record::Event(event) => event.stream(),
+            _ => Stream::Detection,
+        };
+        // The spool thread outlives this loop; it ends only on a stop.
+        let _ = records.send(Note::Record(stream, record));
+    };
+    let mut excluded = HashSet::new();
+    let mut upkeep_due = Instant::now();
+    while !stop.is_set() {
+        sensor.poll(TURN, &mut sink)?;
+        if Instant::now() >= upkeep_due {
+            upkeep_due = Instant::now() + UPKEEP;
+            for pid in own_processes(layout, board) {
+                if excluded.insert(pid) {
+                    sensor.exclude(pid);
+                }
+            }
+            let lost = desk.take_lost();
+            if lost > 0 {
+                sink(Record::Gap(gap(GapReason::SourceLost, "scan", Some(lost), (now_us(), now_us()))));
+            }
+            let mut board = board.lock().unwrap_or_else(PoisonError::into_inner);
+            board.hooks = sensor.hooks();
+            board.counters = sensor.counters();
+        }
+    }
+    Ok(sensor.finish(&mut sink)?)
+}
+
+/// This process, the scan worker, the uplink and the supervisor, as far as they are known.
+fn own_processes(layout: &Layout, board: &Board) -> Vec<u32> {
+    let uplink = crate::layout::read_json::<crate::uplink::UplinkStatus>(&layout.uplink_status()).ok().flatten();
+    let parent = nix::unistd::getppid().as_raw().cast_unsigned();
+    let others = uplink.map(|status| status.pid).into_iter().chain([parent]).filter(|pid| crate::host::is_ours(*pid));
+    let scan = board.lock().unwrap_or_else(PoisonError::into_inner).scan.pid;
+    [std::process::id()].into_iter().chain(scan).chain(others).collect()
+}
+
+fn serve(layout: &Layout, uplink: &User, key: SigningKey, records: SyncSender<Note>) -> io::Result<()> {
+    let server = LocalServer::bind(&layout.socket(), uplink)?;
+    let answer = move |ask: Ask| match ask {
+        Ask::SignRenewal { csr } => {
+            let ts = now_us();
+            Answer::Signed { ts, proof: sign_proof(&key, PURPOSE_RENEW, &csr, ts) }
+        }
+        Ask::Damaged { stream, bytes } => {
+            tracing::error!(stream = stream.name(), bytes, "the uplink found unreadable batches");
+            let damage = gap(GapReason::SpoolDamaged, stream.name(), None, (now_us(), now_us()));
+            match records.send(Note::Record(Stream::Detection, Record::Gap(damage))) {
+                Ok(()) => Answer::Noted,
+                Err(_) => Answer::Refused { reason: "the sensor is stopping".into() },
+            }
+        }
+    };
+    // Ends with the process: it waits in accept(2) and holds nothing that must be saved.
+    thread::Builder::new().name("socket".into()).spawn(move || server.serve(answer)).map(|_| ())
+}
+
+fn join_within(spooling: thread::JoinHandle<u64>, limit: Duration) -> u64 {
+    let until = Instant::now() + limit;
+    while !spooling.is_finished() && Instant::now() < until {
+        thread::sleep(Duration::from_millis(5));
+    }
+    if spooling.is_finished() { spooling.join().unwrap_or(0) } else { u64::MAX }
+}

@@ -1,0 +1,295 @@
+//! Which files are scanned, and what becomes of a match.
+//!
+//! Owns the queue to the scanner's thread and the thread itself. A file is scanned when it was written and closed, moved,
+//! or started, if it can be a program: by its mode, its first bytes or its name. A match is an `antivirus` event that
+//! carries who did it. A full queue is counted; the sensor declares it as a gap.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use beffroi_scan::{Hit, Identity, Launcher, Outcome, ScanOptions, Scanner, Verdict, open_for_scan};
+use beffroi_schema::batch::Record;
+use beffroi_schema::event::Text;
+use beffroi_schema::{Category, Event, Field, Product, Stream, Value};
+
+use super::{Board, Note};
+use crate::clock::now_us;
+use crate::config::ScanConfig;
+use crate::users::User;
+
+/// Pause before scanning is tried again after no worker could be had.
+const RETRY: Duration = Duration::from_secs(60);
+/// Name endings of scripts and archives that run although nothing else about the file says so.
+const ENDINGS: [&str; 16] =
+    ["jar", "war", "class", "php", "phtml", "jsp", "jspx", "sh", "py", "pl", "rb", "js", "ps1", "vbs", "so", "service"];
+/// First bytes of programs and scripts.
+const MAGICS: [&[u8]; 4] = [b"\x7fELF", b"#!", b"MZ", b"<?ph"];
+/// What an `antivirus` event takes over from the event that caused the scan.
+const COPIED: [Field; 20] = [
+    Field::IMAGE,
+    Field::COMMAND_LINE,
+    Field::PARENT_IMAGE,
+    Field::PARENT_COMMAND_LINE,
+    Field::USER,
+    Field::CURRENT_DIRECTORY,
+    Field::LOGON_ID,
+    Field::PROCESS_ID,
+    Field::PARENT_PROCESS_ID,
+    Field::PROCESS_GUID,
+    Field::PARENT_PROCESS_GUID,
+    Field::CONTAINER_ID,
+    Field::LOGIN_USER,
+    Field::LOGIN_UID,
+    Field::UID,
+    Field::EUID,
+    Field::SESSION_ID,
+    Field::ANCESTOR_GUIDS,
+    Field::ANCESTOR_IMAGES,
+    Field::ANCESTOR_COMMAND_LINES,
+];
+
+struct Job {
+    path: PathBuf,
+    cause: Event,
+}
+
+/// Where the sensor hands in files.
+pub(super) struct ScanDesk {
+    queue: Mutex<Option<SyncSender<Job>>>,
+    lost: Arc<AtomicU64>,
+}
+
+impl ScanDesk {
+    /// Starts the scanner's thread; without scanning, the desk takes nothing.
+    pub(super) fn start(config: &ScanConfig, records: SyncSender<Note>, board: Board) -> io::Result<Self> {
+        let lost = Arc::new(AtomicU64::new(0));
+        if !config.enabled {
+            board.lock().unwrap_or_else(PoisonError::into_inner).scan.detail = "switched off (scan.enabled = false)".into();
+            return Ok(Self { queue: Mutex::new(None), lost });
+        }
+        let user = User::for_process(config.user.as_deref(), "beffroi-scan", "scan.user")?;
+        let identity = (user != User::current()).then_some(Identity { uid: user.uid, gid: user.gid });
+        let options = config.options(identity);
+        let launcher = Launcher { program: std::env::current_exe()?, arguments: vec!["scan-worker".into()] };
+        let (queue, jobs) = sync_channel(config.queue);
+        let room = ScanRoom { options, launcher, records, board, scanner: None, retry_at: Instant::now() };
+        thread::Builder::new().name("scan".into()).spawn(move || room.run(&jobs))?;
+        Ok(Self { queue: Mutex::new(Some(queue)), lost })
+    }
+
+    /// Takes the files that a record is about, as far as there is room.
+    pub(super) fn offer(&self, record: &Record) {
+        let Record::Event(event) = record else { return };
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(queue) = queue.as_ref() else { return };
+        for path in files_of(event) {
+            if let Err(TrySendError::Full(_)) = queue.try_send(Job { path, cause: event.clone() }) {
+                self.lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Files that found no room since this was last asked.
+    pub(super) fn take_lost(&self) -> u64 {
+        self.lost.swap(0, Ordering::Relaxed)
+    }
+
+    /// Takes nothing more; the thread ends after the file it is at.
+    pub(super) fn stop(&self) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// The files of an event that may have to be scanned.
+fn files_of(event: &Event) -> Vec<PathBuf> {
+    let fields: &[Field] = match event.logsource.category {
+        Category::ProcessCreation => &[Field::IMAGE, Field::EXEC_PATH],
+        Category::FileChange | Category::FileRename => &[Field::TARGET_FILENAME],
+        _ => &[],
+    };
+    let mut files: Vec<PathBuf> = Vec::with_capacity(fields.len());
+    for field in fields {
+        if let Some(Value::Text(text)) = event.get(*field)
+            && text.starts_with(b"/")
+        {
+            let path = PathBuf::from(std::ffi::OsStr::from_bytes(text));
+            if !files.contains(&path) {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
+/// The scanner's thread.
+struct ScanRoom {
+    options: ScanOptions,
+    launcher: Launcher,
+    records: SyncSender<Note>,
+    board: Board,
+    scanner: Option<Scanner>,
+    retry_at: Instant,
+}
+
+impl ScanRoom {
+    fn run(mut self, jobs: &Receiver<Job>) {
+        self.ensure_scanner();
+        while let Ok(job) = jobs.recv() {
+            self.ensure_scanner();
+            let started = job.cause.logsource.category == Category::ProcessCreation;
+            if !started && !can_run(&job.path, self.options.max_file_bytes) {
+                continue;
+            }
+            let Some(scanner) = &mut self.scanner else {
+                self.board.lock().unwrap_or_else(PoisonError::into_inner).scan.unknown += 1;
+                continue;
+            };
+            let verdict = scanner.scan(&job.path);
+            self.note(&verdict);
+            if let Outcome::Match { hits } = &verdict.outcome
+                && (started || !verdict.cached)
+            {
+                for hit in hits {
+                    let event = antivirus(&job, &verdict, hit);
+                    let _ = self.records.send(Note::Record(Stream::Detection, Record::Event(event)));
+                }
+            }
+        }
+    }
+
+    fn ensure_scanner(&mut self) {
+        if self.scanner.is_some() || Instant::now() < self.retry_at {
+            return;
+        }
+        self.retry_at = Instant::now() + RETRY;
+        let started = Scanner::start(self.options.clone(), self.launcher.clone());
+        let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+        match started {
+            Ok(scanner) => {
+                if let Some(ready) = scanner.ready() {
+                    tracing::info!(rules = ready.rules, warnings = ready.warnings.len(), "scanning files");
+                    board.scan.rules = ready.rules;
+                    board.scan.ruleset.clone_from(&ready.ruleset);
+                    board.scan.warnings.clone_from(&ready.warnings);
+                }
+                board.scan.on = true;
+                board.scan.detail.clear();
+                board.scan.pid = scanner.pid();
+                self.scanner = Some(scanner);
+            }
+            Err(error) => {
+                tracing::error!(%error, "files are not scanned");
+                board.scan.on = false;
+                board.scan.detail = error.to_string();
+            }
+        }
+    }
+
+    fn note(&self, verdict: &Verdict) {
+        let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+        match &verdict.outcome {
+            Outcome::Match { .. } => board.scan.matches += 1,
+            Outcome::Clean => board.scan.clean += 1,
+            Outcome::Unknown { reason } => {
+                tracing::debug!(reason, "a file was not scanned");
+                board.scan.unknown += 1;
+            }
+        }
+        if let Some(scanner) = &self.scanner {
+            board.scan.pid = scanner.pid();
+            board.scan.restarts = scanner.restarts();
+        }
+    }
+}
+
+/// Whether a file can be a program: by mode, first bytes or name.
+fn can_run(path: &Path, max_bytes: u64) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+    if ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str())) {
+        return true;
+    }
+    let Ok(opened) = open_for_scan(path, max_bytes) else { return false };
+    opened.meta.permissions().mode() & 0o111 != 0 || begins_like_a_program(opened.file)
+}
+
+fn begins_like_a_program(file: File) -> bool {
+    let mut first = Vec::with_capacity(4);
+    file.take(4).read_to_end(&mut first).is_ok() && MAGICS.iter().any(|magic| first.starts_with(magic))
+}
+
+fn antivirus(job: &Job, verdict: &Verdict, hit: &Hit) -> Event {
+    let mut event = Event::new(Category::Antivirus, Product::Linux, now_us());
+    for field in COPIED {
+        event.set_some(field, job.cause.get(field).cloned());
+    }
+    let strings: Vec<Text> = hit.strings.iter().map(|text| text.as_bytes().into()).collect();
+    event
+        .set(Field::SIGNATURE, hit.rule.as_str())
+        .set(Field::FILENAME, job.path.as_os_str().as_bytes())
+        .set(Field::RULE_NAMESPACE, hit.namespace.as_str())
+        .set(Field::MATCHED_STRINGS, Value::List(strings.into()))
+        .set(Field::SCAN_OUTCOME, verdict.outcome.name())
+        .set(Field::FILE_BYTES, verdict.bytes)
+        .set(Field::ACTION, "none");
+    if let Some(sha256) = &verdict.sha256 {
+        event.set(Field::SHA256, sha256.as_str()).set(Field::HASHES, format!("SHA256={sha256}"));
+    }
+    event
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_started_program_and_its_script_are_scanned_once_each() {
+        let mut event = Event::new(Category::ProcessCreation, Product::Linux, 1);
+        event.set(Field::IMAGE, "/usr/bin/bash").set(Field::EXEC_PATH, "/tmp/x.sh");
+        assert_eq!(files_of(&event), [PathBuf::from("/usr/bin/bash"), PathBuf::from("/tmp/x.sh")]);
+        event.set(Field::EXEC_PATH, "/usr/bin/bash");
+        assert_eq!(files_of(&event).len(), 1);
+        event.set(Field::EXEC_PATH, "relative");
+        assert_eq!(files_of(&event).len(), 1);
+        assert!(files_of(&Event::new(Category::FileDelete, Product::Linux, 1)).is_empty());
+    }
+
+    #[test]
+    fn only_what_can_run_is_scanned_when_it_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &[u8]| {
+            let path = dir.path().canonicalize().unwrap().join(name);
+            std::fs::write(&path, content).unwrap();
+            path
+        };
+        assert!(!can_run(&file("a.log", b"text"), 100));
+        assert!(can_run(&file("b.JSP", b"text"), 100));
+        assert!(can_run(&file("c", b"#!/bin/sh"), 100));
+        assert!(can_run(&file("d", b"\x7fELF..."), 100));
+        let executable = file("e", b"text");
+        std::fs::set_permissions(&executable, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(can_run(&executable, 100));
+    }
+
+    #[test]
+    fn a_match_says_who_did_it() {
+        let mut cause = Event::new(Category::FileChange, Product::Linux, 1);
+        cause.set(Field::IMAGE, "/usr/bin/curl").set(Field::PROCESS_GUID, "g").set(Field::TARGET_FILENAME, "/tmp/x");
+        let job = Job { path: "/tmp/x".into(), cause };
+        let verdict = Verdict { outcome: Outcome::Clean, sha256: Some("ab".into()), bytes: 3, cached: false };
+        let hit = Hit { rule: "Evil".into(), namespace: "n".into(), strings: vec!["$a@0x0".into()] };
+        let event = antivirus(&job, &verdict, &hit);
+        assert_eq!(event.text(Field::SIGNATURE), "Evil");
+        assert_eq!(event.text(Field::FILENAME), "/tmp/x");
+        assert_eq!(event.text(Field::IMAGE), "/usr/bin/curl");
+        assert_eq!(event.text(Field::PROCESS_GUID), "g");
+        assert_eq!(event.stream(), Stream::Detection);
+    }
+}

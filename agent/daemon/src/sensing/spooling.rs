@@ -1,0 +1,149 @@
+//! The spool's thread: takes records in, lets the spool write when it is due, adds heartbeats, tells how it stands.
+//!
+//! Owns the spool. A heartbeat names every stream's head, so that a collector finds a missing tail.
+
+use std::sync::PoisonError;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use beffroi_schema::Stream;
+use beffroi_schema::batch::{Heartbeat, Record};
+
+use super::{Board, Note, own_processes};
+use crate::clock::now_us;
+use crate::host::{Cost, cost};
+use crate::layout::{Layout, write_news};
+use crate::spool::Spool;
+use crate::status::SensorStatus;
+
+/// Time between heartbeats: a collector calls a host silent after a few of them.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How often the status file is written.
+const STATUS: Duration = Duration::from_secs(2);
+/// Longest wait without a look at the clock.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+/// Records taken in before the clock is looked at again.
+const RECORDS_AT_ONCE: usize = 256;
+
+/// The thread's state.
+pub(super) struct Spooler {
+    spool: Spool,
+    layout: Layout,
+    incoming: Receiver<Note>,
+    board: Board,
+    heartbeat_due: Instant,
+    status_due: Instant,
+    started_at: i64,
+    cost_before: Cost,
+}
+
+impl Spooler {
+    pub(super) fn new(spool: Spool, layout: Layout, incoming: Receiver<Note>, board: Board) -> Self {
+        let now = Instant::now();
+        let cost_before = cost(own_processes(&layout, &board));
+        Self { spool, layout, incoming, board, heartbeat_due: now, status_due: now, started_at: now_us(), cost_before }
+    }
+
+    /// Runs until a stop; returns how many records could not be made durable.
+    pub(super) fn run(mut self) -> u64 {
+        loop {
+            let due = [Some(self.heartbeat_due), Some(self.status_due), self.spool.next_deadline()];
+            let due = due.into_iter().flatten().min().map_or(LONGEST_WAIT, |due| due.saturating_duration_since(Instant::now()));
+            match self.incoming.recv_timeout(due.min(LONGEST_WAIT)) {
+                Ok(Note::Record(stream, record)) => self.take(stream, record),
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Note::Stop) | Err(RecvTimeoutError::Disconnected) => return self.end(),
+            }
+            self.upkeep();
+        }
+    }
+
+    fn take(&mut self, stream: Stream, record: Record) {
+        self.spool.push(stream, record);
+        for _ in 0..RECORDS_AT_ONCE {
+            match self.incoming.try_recv() {
+                Ok(Note::Record(stream, record)) => self.spool.push(stream, record),
+                // The queue is in order, so nothing comes behind a stop but what is not waited for.
+                Ok(Note::Stop) => {
+                    self.heartbeat();
+                    return;
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn upkeep(&mut self) {
+        let now = Instant::now();
+        if now >= self.heartbeat_due {
+            self.heartbeat_due = now + HEARTBEAT;
+            self.heartbeat();
+        }
+        self.spool.tick();
+        if now >= self.status_due {
+            self.status_due = now + STATUS;
+            self.write_status(true);
+        }
+    }
+
+    fn heartbeat(&mut self) {
+        let cost = self.cost();
+        let (hooks, counters) = {
+            let board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+            (board.hooks.clone(), board.scan.counters().into_iter().chain(board.counters.iter().cloned()).collect())
+        };
+        let stats = self.spool.stats();
+        let heartbeat = Heartbeat {
+            seq: 0,
+            ts: now_us(),
+            heads: self.spool.heads(),
+            hooks,
+            counters,
+            spool_bytes: self.spool.bytes(),
+            spool_oldest: stats.iter().map(|stats| stats.oldest).filter(|oldest| *oldest > 0).min().unwrap_or(0),
+            cpu_us: cost.cpu_us.saturating_sub(self.cost_before.cpu_us),
+            rss_bytes: cost.rss_bytes,
+            policy_version: 0,
+        };
+        self.spool.push(Stream::Detection, Record::Heartbeat(heartbeat));
+    }
+
+    fn cost(&self) -> Cost {
+        cost(own_processes(&self.layout, &self.board))
+    }
+
+    fn write_status(&self, running: bool) {
+        let author = self.spool.author();
+        let board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+        let (hooks, counters, scan) = (board.hooks.clone(), board.counters.clone(), board.scan.clone());
+        drop(board);
+        let status = SensorStatus {
+            pid: std::process::id(),
+            running,
+            updated_at: now_us(),
+            started_at: self.started_at,
+            epoch: author.epoch,
+            hooks,
+            counters,
+            scan,
+            streams: self.spool.stats(),
+            cost: self.cost(),
+        };
+        let written = serde_json::to_vec_pretty(&status).map_err(std::io::Error::from);
+        if let Err(error) = written.and_then(|json| write_news(&self.layout.sensor_status(), &json)) {
+            tracing::warn!(%error, "the sensor's status could not be written");
+        }
+    }
+
+    fn end(mut self) -> u64 {
+        while let Ok(Note::Record(stream, record)) = self.incoming.try_recv() {
+            self.spool.push(stream, record);
+        }
+        self.spool.flush();
+        // The last heartbeat names the final heads of all streams.
+        self.heartbeat();
+        self.spool.flush();
+        self.write_status(false);
+        self.spool.close()
+    }
+}

@@ -1,0 +1,312 @@
+//! The uplink: sends what is spooled, the highest class first, and moves a stream's cursor when the gateway has it.
+//!
+//! Owns the connection, the cursors and the TLS certificate; holds no capability and no identity key. The gateway being
+//! away, busy or unwilling costs time, never a batch. A host that was revoked stops sending and says so in its status.
+
+mod lane;
+mod pacing;
+mod renewal;
+mod schedule;
+mod status;
+
+use std::time::Duration;
+
+use beffroi_schema::Stream;
+use beffroi_schema::limits::{OLDEST_SCHEMA, SCHEMA_VERSION};
+use beffroi_schema::session::Hello;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::clock::now_us;
+use crate::config::UplinkConfig;
+use crate::enroll::{EnrollError, tls_config};
+use crate::gateway::{Gateway, GatewayError};
+use crate::identity::Enrolment;
+use crate::layout::{Layout, read_json};
+use crate::local::{Ask, ask};
+
+pub use lane::Acknowledged;
+pub use pacing::Pacing;
+pub use renewal::Signer;
+pub use status::{UplinkState, UplinkStatus};
+
+use lane::Lane;
+use renewal::Renewal;
+use schedule::Schedule;
+use status::Status;
+
+/// How often the logs are looked at when nothing was found: the price of latency is one small read per stream.
+const POLL: Duration = Duration::from_millis(10);
+/// Requests on the way at once, each of another stream: a stream's order is kept, a slow class delays no other.
+const MAX_IN_FLIGHT: usize = 3;
+/// Time for requests on the way when the process is asked to stop.
+const DRAIN: Duration = Duration::from_secs(5);
+/// How often a session is greeted again: the clock's skew and the gateway's version stay known.
+const HELLO_INTERVAL: Duration = Duration::from_secs(3600);
+/// How often a host that was turned away looks whether it was enrolled again.
+const STOPPED_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The uplink cannot work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UplinkError {
+    /// Spool or cursor.
+    #[error(transparent)]
+    Log(#[from] beffroi_log::Error),
+    /// Certificate, CA or gateway URL.
+    #[error(transparent)]
+    Setup(#[from] EnrollError),
+}
+
+impl UplinkError {
+    /// Another uplink has the cursors.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Log(beffroi_log::Error::Locked { .. }))
+    }
+}
+
+/// The uplink of one host.
+pub struct Uplink {
+    layout: Layout,
+    config: UplinkConfig,
+    enrolment: Enrolment,
+    gateway: Gateway,
+    lanes: Vec<Lane>,
+    schedule: Schedule,
+    pacing: Pacing,
+    renewal: Renewal,
+    status: Status,
+    greeted: Option<Instant>,
+}
+
+type Sent = (Stream, usize, Result<(), GatewayError>);
+
+impl Uplink {
+    /// Opens spool, cursors and certificate.
+    ///
+    /// # Errors
+    /// [`UplinkError`]; [`UplinkError::is_locked`] when another process sends this spool.
+    pub fn open(layout: &Layout, config: &UplinkConfig, enrolment: Enrolment, signer: Signer) -> Result<Self, UplinkError> {
+        let mut lanes = Vec::with_capacity(Stream::ALL.len());
+        for stream in Stream::ALL {
+            lanes.push(Lane::open(layout, stream)?);
+        }
+        Ok(Self {
+            gateway: connect(layout, config, &enrolment)?,
+            layout: layout.clone(),
+            config: config.clone(),
+            enrolment,
+            lanes,
+            schedule: Schedule::new(),
+            pacing: Pacing::new(),
+            renewal: Renewal::new(layout, signer),
+            status: Status::new(layout),
+            greeted: None,
+        })
+    }
+
+    /// Sends until `stop` turns true; then waits a little for what is on the way.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut sending: JoinSet<Sent> = JoinSet::new();
+        while !*stop.borrow() {
+            self.status.now.certificate_not_after = self.renewal.not_after();
+            self.status.write_if_due(false);
+            let pause = self.turn(&mut sending).await;
+            tokio::select! {
+                Some(done) = sending.join_next(), if !sending.is_empty() => self.take_joined(done),
+                () = tokio::time::sleep(pause) => {}
+                _ = stop.changed() => {}
+            }
+        }
+        self.drain(sending).await;
+    }
+
+    /// Does what can be done now; returns how long to wait if nothing else happens.
+    async fn turn(&mut self, sending: &mut JoinSet<Sent>) -> Duration {
+        if self.status.now.state == UplinkState::Stopped {
+            return if self.was_enrolled_again() { Duration::ZERO } else { STOPPED_INTERVAL };
+        }
+        self.report_damage();
+        if self.renewal.is_due(now_us()) {
+            self.renew().await;
+        }
+        if let Some(wait) = self.pacing.wait() {
+            return wait;
+        }
+        if self.greeted.is_none_or(|at| at.elapsed() >= HELLO_INTERVAL) && !self.greet().await {
+            return Duration::ZERO;
+        }
+        while sending.len() < MAX_IN_FLIGHT {
+            let Some(index) = self.schedule.next(&mut self.lanes) else { break };
+            let lane = &mut self.lanes[index];
+            let (stream, gateway) = (lane.stream, self.gateway.clone());
+            let Some(batch) = lane.begin() else { break };
+            sending.spawn(async move { (stream, batch.len(), gateway.send_batch(batch).await) });
+        }
+        POLL
+    }
+
+    fn take_joined(&mut self, done: Result<Sent, tokio::task::JoinError>) {
+        match done {
+            Ok((stream, bytes, result)) => self.take(stream, bytes, result),
+            // A task of ours panicked: every lane may send again, nothing was acknowledged.
+            Err(error) => {
+                tracing::error!(%error, "a request ended in an error of this program");
+                self.lanes.iter_mut().for_each(Lane::failed);
+                self.pacing.failed(None, pacing::jitter());
+            }
+        }
+    }
+
+    fn take(&mut self, stream: Stream, bytes: usize, result: Result<(), GatewayError>) {
+        let lane = &mut self.lanes[usize::from(stream.number())];
+        match result {
+            Ok(()) => {
+                self.pacing.succeeded();
+                self.status.now.state = UplinkState::Sending;
+                self.status.now.detail.clear();
+                self.status.now.batches += 1;
+                self.status.now.bytes += bytes as u64;
+                match lane.acknowledged(now_us()) {
+                    Ok(batch) => self.status.now.last_acknowledged = batch.or(self.status.now.last_acknowledged.take()),
+                    Err(error) => self.status.failure(&error),
+                }
+            }
+            Err(error) => match error.status() {
+                // The batch is signed: nobody can split or mend it here. It stays, and the others go on.
+                Some(400 | 413 | 415) => {
+                    tracing::error!(stream = stream.name(), %error, "the gateway does not take a batch; it is kept and offered again");
+                    self.status.failure(&error);
+                    lane.block(error.to_string());
+                }
+                _ => {
+                    lane.failed();
+                    self.failed(&error);
+                }
+            },
+        }
+        self.status.now.blocked = self.lanes.iter().filter_map(|lane| Some((lane.stream, lane.blocked.clone()?))).collect();
+    }
+
+    fn failed(&mut self, error: &GatewayError) {
+        self.status.failure(error);
+        self.status.now.detail = error.to_string();
+        self.greeted = None;
+        let retry_after = match error {
+            GatewayError::Refused { status: 403, .. } => {
+                tracing::error!(%error, "the gateway does not want this host; nothing more is sent");
+                self.status.now.state = UplinkState::Stopped;
+                self.status.write_if_due(true);
+                return;
+            }
+            GatewayError::Refused { status: 401, retry_after, .. } => {
+                self.renewal.want();
+                *retry_after
+            }
+            GatewayError::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        };
+        let pause = self.pacing.failed(retry_after, pacing::jitter());
+        if self.status.now.state != UplinkState::Retrying {
+            tracing::warn!(%error, pause_ms = pause.as_millis(), "nothing can be sent; trying again");
+        }
+        self.status.now.state = UplinkState::Retrying;
+    }
+
+    async fn greet(&mut self) -> bool {
+        let hooks = read_json::<crate::status::SensorStatus>(&self.layout.sensor_status()).ok().flatten();
+        let hooks = hooks.map(|status| status.hooks.into_iter().filter(|hook| hook.on).map(|hook| hook.name).collect());
+        let hello = Hello {
+            software: format!("beffroi-agent/{}", crate::host::VERSION),
+            schema_oldest: OLDEST_SCHEMA,
+            schema_newest: SCHEMA_VERSION,
+            hooks: hooks.unwrap_or_default(),
+            orders: Vec::new(),
+            codecs: vec!["zstd".into()],
+            ts: now_us(),
+        };
+        match self.gateway.hello(&hello).await {
+            Ok(answer) => {
+                self.greeted = Some(Instant::now());
+                self.status.now.gateway_software = answer.software;
+                self.status.now.clock_skew_us = Some(answer.ts.saturating_sub(now_us()));
+                if self.status.now.state != UplinkState::Sending {
+                    tracing::info!(gateway = self.gateway.url(), "the gateway answers");
+                    self.status.now.state = UplinkState::Sending;
+                    self.status.now.detail.clear();
+                }
+                true
+            }
+            Err(error) => {
+                self.failed(&error);
+                false
+            }
+        }
+    }
+
+    async fn renew(&mut self) {
+        match self.renewal.run(&self.layout, &self.enrolment, &self.config).await {
+            Ok(()) => match connect(&self.layout, &self.config, &self.enrolment) {
+                Ok(gateway) => {
+                    self.gateway = gateway;
+                    self.greeted = None;
+                }
+                Err(error) => self.status.failure(&error),
+            },
+            Err(error) => {
+                tracing::warn!(%error, "the certificate could not be renewed; trying again");
+                self.status.failure(&error);
+            }
+        }
+    }
+
+    /// A new enrolment or certificate ends the stop.
+    fn was_enrolled_again(&mut self) -> bool {
+        if !self.renewal.has_new_files() {
+            return false;
+        }
+        let opened = Enrolment::load(&self.layout)
+            .ok()
+            .and_then(|enrolment| connect(&self.layout, &self.config, &enrolment).ok().map(|gateway| (enrolment, gateway)));
+        let Some((enrolment, gateway)) = opened else { return false };
+        self.enrolment = enrolment;
+        self.gateway = gateway;
+        self.status.now.state = UplinkState::Starting;
+        self.pacing.succeeded();
+        true
+    }
+
+    fn report_damage(&mut self) {
+        for lane in self.lanes.iter_mut().filter(|lane| lane.damaged_bytes > 0) {
+            let report = Ask::Damaged { stream: lane.stream, bytes: lane.damaged_bytes };
+            match ask(&self.layout.socket(), &report) {
+                Ok(_) => lane.damaged_bytes = 0,
+                Err(error) => {
+                    tracing::warn!(%error, "unreadable batches could not be reported to the sensor");
+                    // Without a sensor nobody can sign a gap now; the hole is found by the collector.
+                    lane.damaged_bytes = 0;
+                }
+            }
+        }
+    }
+
+    async fn drain(mut self, mut sending: JoinSet<Sent>) {
+        let deadline = Instant::now() + DRAIN;
+        while let Ok(Some(done)) = tokio::time::timeout_at(deadline, sending.join_next()).await {
+            self.take_joined(done);
+        }
+        let positions: Vec<u64> = self.lanes.iter().map(Lane::position).collect();
+        tracing::info!(
+            abandoned = sending.len(),
+            ?positions,
+            "the uplink has stopped; what was not acknowledged stays on the spool"
+        );
+        self.status.write_if_due(true);
+    }
+}
+
+fn connect(layout: &Layout, config: &UplinkConfig, enrolment: &Enrolment) -> Result<Gateway, UplinkError> {
+    let tls = tls_config(layout, enrolment, true)?;
+    Gateway::new(&enrolment.gateway, tls, config).map_err(|error| EnrollError::from(error).into())
+}

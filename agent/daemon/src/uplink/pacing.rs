@@ -1,0 +1,83 @@
+//! When to try again: exponential pauses with jitter, and what a busy gateway asks for.
+//!
+//! Owns the pause. Jitter spreads a fleet that lost its gateway at the same second over the whole pause.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// First pause after a failure.
+const FIRST: Duration = Duration::from_millis(500);
+/// Longest pause: an alert is at most this late after the gateway is back.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// The pause before the next request.
+#[derive(Debug)]
+pub struct Pacing {
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+impl Pacing {
+    /// No pause.
+    pub fn new() -> Self {
+        Self { failures: 0, not_before: None }
+    }
+
+    /// A request was answered well.
+    pub fn succeeded(&mut self) {
+        self.failures = 0;
+        self.not_before = None;
+    }
+
+    /// A request failed. `asked` is what the gateway wants, already capped; it is a minimum. Returns the pause.
+    pub fn failed(&mut self, asked: Option<Duration>, jitter: f64) -> Duration {
+        let ceiling = FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);
+        self.failures = self.failures.saturating_add(1);
+        // Between half and all of the ceiling; on top of what was asked, a tenth of it.
+        let pause = match asked {
+            Some(asked) => asked + asked.mul_f64(0.1 * jitter),
+            None => ceiling.mul_f64(0.5 + 0.5 * jitter),
+        };
+        let until = Instant::now() + pause;
+        // Several requests may fail at once: the longest pause counts.
+        self.not_before = Some(self.not_before.map_or(until, |known| known.max(until)));
+        pause
+    }
+
+    /// How long to wait still; `None` when a request may go now.
+    pub fn wait(&self) -> Option<Duration> {
+        let left = self.not_before?.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
+    }
+}
+
+/// A random number from 0 to 1.
+pub fn jitter() -> f64 {
+    getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_cap_and_end_with_a_success() {
+        let mut pacing = Pacing::new();
+        let pauses: Vec<Duration> = (0..20).map(|_| pacing.failed(None, 1.0)).collect();
+        assert_eq!(pauses[0], FIRST);
+        assert!(pauses.windows(2).all(|pair| pair[0] <= pair[1]));
+        assert_eq!(pauses[19], LONGEST);
+        assert!(pacing.wait().is_some());
+        pacing.succeeded();
+        assert!(pacing.wait().is_none());
+    }
+
+    #[test]
+    fn what_the_gateway_asks_for_is_a_minimum() {
+        let mut pacing = Pacing::new();
+        let asked = Duration::from_secs(7);
+        assert!(pacing.failed(Some(asked), 0.0) >= asked);
+        assert!(pacing.failed(Some(asked), 1.0) <= asked.mul_f64(1.1));
+    }
+}
