@@ -57,7 +57,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_cut_at_the_limit_whatever_it_announced() {
-        let stream = || Body::from_stream(futures::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(&[0; 100]))));
+        let stream =
+            || Body::from_stream(futures::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(&[0; 100]))));
         let refused = read(stream(), 10, 1_000).await.unwrap_err();
         assert_eq!((refused.status, refused.body.code.as_str()), (StatusCode::PAYLOAD_TOO_LARGE, "too_large"));
         assert_eq!(read(Body::from("abc"), 3, 3).await.unwrap(), "abc");

@@ -125,8 +125,12 @@ fn lost(loss: &Loss) -> Refusal {
         Loss::TokenRevoked => ("token_revoked", "ask an operator for a new token (`beffroi enroll token`)"),
         Loss::TokenExpired => ("token_expired", "ask an operator for a new token (`beffroi enroll token`)"),
         Loss::TokenUsedUp => ("token_used_up", "ask an operator for a token with more uses (`beffroi enroll token --uses`)"),
-        Loss::NetworkNotAllowed(_) => ("token_network", "enrol from a network that the token names, or ask for a token with `--cidr` of this one"),
-        Loss::OtherTenant | Loss::WrongTenant => ("other_tenant", "a host belongs to one tenant: reinstall the agent to give it a new key"),
+        Loss::NetworkNotAllowed(_) => {
+            ("token_network", "enrol from a network that the token names, or ask for a token with `--cidr` of this one")
+        }
+        Loss::OtherTenant | Loss::WrongTenant => {
+            ("other_tenant", "a host belongs to one tenant: reinstall the agent to give it a new key")
+        }
         _ => ("refused", "ask an operator"),
     };
     Refusal::new(StatusCode::FORBIDDEN, code, loss.to_string(), hint)

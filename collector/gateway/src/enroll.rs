@@ -51,7 +51,8 @@ impl Enrolment {
     pub(crate) async fn read<T: DeserializeOwned>(&self, peer: &Peer, request: Request) -> Result<T, Refusal> {
         self.remotes.charge(&network_of(peer.remote), [1.0], Instant::now()).map_err(|wait| {
             let hint = "try again after Retry-After; an operator can raise gateway.quota.enrolments_per_minute";
-            Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_enrolments", "too many enrolments from this address", hint).after(wait)
+            Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_enrolments", "too many enrolments from this address", hint)
+                .after(wait)
         })?;
         let length = body::announced(request.headers(), MAX_REQUEST_BYTES)?;
         let bytes = body::read(request.into_body(), length, MAX_REQUEST_BYTES).await?;
@@ -70,7 +71,14 @@ impl Enrolment {
         metrics::counter!("beffroi_enroll_certificates_total").increment(1);
         tracing::info!(target: "beffroi::security", %agent, tenant = host.tenant, serial, "issued a certificate");
         let ca = self.authority.root().pem().to_string();
-        Ok(CertificateResponse { tenant: host.tenant, agent_id: agent, certificate: issued.pem, ca, not_after, labels: host.labels })
+        Ok(CertificateResponse {
+            tenant: host.tenant,
+            agent_id: agent,
+            certificate: issued.pem,
+            ca,
+            not_after,
+            labels: host.labels,
+        })
     }
 }
 
@@ -198,9 +206,12 @@ mod tests {
 
     #[test]
     fn what_a_host_says_of_itself_is_bounded_and_has_no_control_characters() {
-        let host = HostInfo { hostname: format!("a\x1b[2J{}", "x".repeat(999)), addresses: vec!["1".into(); 99], ..Default::default() };
+        let host =
+            HostInfo { hostname: format!("a\x1b[2J{}", "x".repeat(999)), addresses: vec!["1".into(); 99], ..Default::default() };
         let tidied = tidy(&host);
-        assert!(tidied.hostname.starts_with("a[2Jx") && tidied.hostname.len() == MAX_WORD && tidied.addresses.len() == MAX_ADDRESSES);
+        assert!(
+            tidied.hostname.starts_with("a[2Jx") && tidied.hostname.len() == MAX_WORD && tidied.addresses.len() == MAX_ADDRESSES
+        );
     }
 
     #[test]

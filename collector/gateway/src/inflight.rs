@@ -65,7 +65,8 @@ fn full() -> Refusal {
 
 fn too_many() -> Refusal {
     let error = format!("this host has {MAX_PER_AGENT} bytes of batches under way");
-    Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_at_once", error, "wait for answers before sending more").after(Duration::from_secs(1))
+    Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_at_once", error, "wait for answers before sending more")
+        .after(Duration::from_secs(1))
 }
 
 impl Drop for Place {

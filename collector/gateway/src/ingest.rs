@@ -55,7 +55,13 @@ pub(crate) struct Ingest {
 }
 
 impl Ingest {
-    pub(crate) fn new(sink: Arc<dyn EventSink>, directory: Directory, limits: &LimitOptions, quota: &QuotaOptions, gateway: String) -> Self {
+    pub(crate) fn new(
+        sink: Arc<dyn EventSink>,
+        directory: Directory,
+        limits: &LimitOptions,
+        quota: &QuotaOptions,
+        gateway: String,
+    ) -> Self {
         let rate = |per_second: u64, burst: u64| Rate { per_second: per_second as f64, burst: burst as f64 };
         Self {
             sink,
@@ -111,12 +117,17 @@ impl Ingest {
         };
         tracing::error!(error = why, "a batch could not be published");
         let hint = "keep the batch and try again later; an operator should look at the bus (`beffroi status`)";
-        Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "bus_unavailable", "the bus does not take batches now", hint).after(BUS_WAIT))
+        Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "bus_unavailable", "the bus does not take batches now", hint)
+            .after(BUS_WAIT))
     }
 }
 
 /// The handler.
-pub(crate) async fn batches(State(ingest): State<Arc<Ingest>>, Extension(peer): Extension<Peer>, request: Request) -> Result<Response, Refusal> {
+pub(crate) async fn batches(
+    State(ingest): State<Arc<Ingest>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Result<Response, Refusal> {
     let identity = peer.identity.clone().ok_or_else(Refusal::no_certificate)?;
     let public_key = ingest.enrolled_key(&identity)?;
     check_content_type(request.headers())?;

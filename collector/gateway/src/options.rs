@@ -224,11 +224,7 @@ impl QuotaOptions {
 }
 
 fn between(key: &'static str, value: u64, least: u64, most: u64) -> Result<(), OptionError> {
-    if (least..=most).contains(&value) {
-        Ok(())
-    } else {
-        Err(OptionError::new(key, value, format!("must be {least} to {most}")))
-    }
+    if (least..=most).contains(&value) { Ok(()) } else { Err(OptionError::new(key, value, format!("must be {least} to {most}"))) }
 }
 
 #[cfg(test)]

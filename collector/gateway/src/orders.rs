@@ -135,7 +135,10 @@ impl Orders {
             let Some(oldest) = ring.entries.pop_front() else { break };
             ring.bytes -= oldest.bytes.len();
             metrics::counter!("beffroi_gateway_orders_evicted_total").increment(1);
-            tracing::error!(offset = oldest.offset, "more unexpired orders than fit into memory: the oldest is no longer handed down");
+            tracing::error!(
+                offset = oldest.offset,
+                "more unexpired orders than fit into memory: the oldest is no longer handed down"
+            );
         }
     }
 

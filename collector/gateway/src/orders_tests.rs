@@ -9,8 +9,11 @@ fn identity(tenant: &str, agent: u8) -> Identity {
 }
 
 fn envelope(tenant: &str, hosts: &[u8], expires: i64) -> Vec<u8> {
-    let target =
-        Target { tenant: tenant.into(), agent_ids: hosts.iter().map(|host| vec![*host; 16]).collect(), whole_tenant: hosts.is_empty() };
+    let target = Target {
+        tenant: tenant.into(),
+        agent_ids: hosts.iter().map(|host| vec![*host; 16]).collect(),
+        whole_tenant: hosts.is_empty(),
+    };
     let order = Order { order_id: vec![1; 16], target: Some(target), expires, ..Default::default() };
     down::sign(SignedKind::Order, &order, &SigningKey::from_bytes(&[5; 32])).encode_to_vec()
 }
@@ -29,7 +32,8 @@ fn orders(records: Vec<Vec<u8>>) -> Orders {
 
 #[test]
 fn a_host_gets_what_names_it_or_its_tenant_verbatim_and_nothing_else() {
-    let sent = [envelope("a", &[], 9 * NOW), envelope("a", &[1, 2], 9 * NOW), envelope("b", &[], 9 * NOW), envelope("b", &[1], 9 * NOW)];
+    let sent =
+        [envelope("a", &[], 9 * NOW), envelope("a", &[1, 2], 9 * NOW), envelope("b", &[], 9 * NOW), envelope("b", &[1], 9 * NOW)];
     let orders = orders(sent.to_vec());
     let found = |tenant, agent| orders.after(&identity(tenant, agent), -1, NOW).1;
     assert_eq!(found("a", 1), [sent[0].clone(), sent[1].clone()]);

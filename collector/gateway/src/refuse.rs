@@ -72,7 +72,8 @@ impl Refusal {
     }
 
     pub(crate) fn not_ready(what: &str) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", what, "keep the data and try again later").after(Duration::from_secs(5))
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", what, "keep the data and try again later")
+            .after(Duration::from_secs(5))
     }
 }
 

@@ -59,7 +59,12 @@ fn check_clock(ts: i64, now: i64) -> Result<(), Refusal> {
         return Ok(());
     }
     let side = if off < 0 { "behind" } else { "ahead of" };
-    let error = format!("the request is from {}, {} {side} the collector's clock ({})", clock::text(ts), clock::span(off), clock::text(now));
+    let error = format!(
+        "the request is from {}, {} {side} the collector's clock ({})",
+        clock::text(ts),
+        clock::span(off),
+        clock::text(now)
+    );
     let hint = "set this host's clock (NTP) and renew again";
     Err(Refusal::new(StatusCode::FORBIDDEN, "clock_off", error, hint))
 }
@@ -69,7 +74,11 @@ fn check_grace(valid_until: i64, now: i64) -> Result<(), Refusal> {
     if expired_for <= RENEWAL_GRACE_SECONDS * 1_000_000 {
         return Ok(());
     }
-    let error = format!("the last certificate expired {} ago, {} days are allowed", clock::span(expired_for), RENEWAL_GRACE_SECONDS / 86_400);
+    let error = format!(
+        "the last certificate expired {} ago, {} days are allowed",
+        clock::span(expired_for),
+        RENEWAL_GRACE_SECONDS / 86_400
+    );
     let hint = "enrol this host again with a token; it keeps its identity and its history";
     Err(Refusal::new(StatusCode::FORBIDDEN, "renewal_too_late", error, hint))
 }

@@ -135,7 +135,12 @@ impl Port {
         metrics::gauge!("beffroi_gateway_sessions").decrement(1.0);
     }
 
-    async fn handshake(&self, stream: TcpStream, remote: IpAddr, allowance: Allowance) -> Option<TlsStream<MeteredStream<TcpStream>>> {
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        remote: IpAddr,
+        allowance: Allowance,
+    ) -> Option<TlsStream<MeteredStream<TcpStream>>> {
         let failed = |why: String| {
             metrics::counter!("beffroi_gateway_handshakes_failed_total").increment(1);
             tracing::info!(target: "beffroi::security", %remote, why, "TLS handshake failed");

@@ -135,9 +135,14 @@ pub(crate) async fn start_with(
     let parts = Parts {
         ingest: roles.ingest.then(|| Arc::new(Ingest::new(sink, directory.clone(), &options.limits, &options.quota, name))),
         orders: roles.ingest.then(|| Arc::new(Orders::new(&bus.topic_id(beffroi_bus::Topic::Orders)))),
-        enrolment: served.authority.clone().filter(|_| roles.enroll).map(|authority| Arc::new(Enrolment::new(authority, directory.clone(), &options.quota))),
+        enrolment: served
+            .authority
+            .clone()
+            .filter(|_| roles.enroll)
+            .map(|authority| Arc::new(Enrolment::new(authority, directory.clone(), &options.quota))),
     };
-    let listener = TcpListener::bind(options.listen).await.and_then(|listener| listener.local_addr().map(|address| (listener, address)));
+    let listener =
+        TcpListener::bind(options.listen).await.and_then(|listener| listener.local_addr().map(|address| (listener, address)));
     let (listener, address) = listener.map_err(|source| StartError::Listen { address: options.listen, source })?;
     let sessions = Arc::new(Sessions::default());
     let port = port(&options, &served, &parts, &directory, sessions.clone(), &shutdown)?;

@@ -74,8 +74,7 @@ pub(crate) async fn keep_renewed(
 ) {
     let mut wait = life * 2 / 3;
     while stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_some() {
-        let renewed =
-            authority.issue_gateway(&names, life, clock::now_us()).and_then(|certificate| leaf.replace(certificate));
+        let renewed = authority.issue_gateway(&names, life, clock::now_us()).and_then(|certificate| leaf.replace(certificate));
         match renewed {
             Ok(()) => {
                 tracing::info!(not_after = clock::text(leaf.not_after()), "renewed the gateway's certificate");
@@ -103,7 +102,8 @@ pub(crate) fn read_provided(chain: &Path, key: &Path) -> Result<GatewayCertifica
         return Err(broken(chain, format!("the certificate expired at {}", clock::text(not_after))));
     }
     let secret = files::read_key(key)?;
-    let secret = PrivateKeyDer::from_pem_slice(secret.as_bytes()).map_err(|error| broken(key, format!("no private key: {error}")))?;
+    let secret =
+        PrivateKeyDer::from_pem_slice(secret.as_bytes()).map_err(|error| broken(key, format!("no private key: {error}")))?;
     Ok(GatewayCertificate { chain: certificates, key: secret, not_after })
 }
 

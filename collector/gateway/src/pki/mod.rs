@@ -23,8 +23,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::clock;
 
-pub(crate) use csr::check as check_csr;
 pub use csr::CsrError;
+pub(crate) use csr::check as check_csr;
 pub(crate) use leaf::{GatewayLeaf, keep_renewed, read_provided, watch_files};
 
 /// Life of the server CA: agents pin it, so it outlives several generations of hosts.
