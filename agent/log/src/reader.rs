@@ -278,7 +278,10 @@ impl LogReader {
     fn refresh(&mut self) -> Result<()> {
         let before = self.state.map(|state| state.generation);
         self.state = self.state_reader.read()?;
-        if self.state.map(|state| state.generation) != before && !self.is_in_place()? {
+        let is_changed = self.state.map(|state| state.generation) != before;
+        // A reader that waits at the start of a segment may have got a replacement behind its back.
+        let is_ahead = self.current.as_ref().is_some_and(|current| current.base > self.expected);
+        if is_changed && (is_ahead || !self.is_in_place()?) {
             self.forget_segment();
         }
         if let Some(mut current) = self.current.take() {

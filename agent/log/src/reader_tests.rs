@@ -99,6 +99,24 @@ fn a_reader_in_a_replaced_segment_still_gets_the_gap() {
 }
 
 #[test]
+fn a_replacement_reaches_a_reader_that_waits_behind_it() {
+    let dir = tempfile::tempdir().expect("folder");
+    let (mut writer, _) = LogWriter::open(dir.path(), small()).expect("open");
+    writer.append_batch(0, [[0; 9], [1; 9], [2; 9]]).expect("append");
+    writer.roll().expect("roll");
+    // Leaves offset 0 only; the reader passes it and waits in the new, empty segment.
+    let at = |offset| Replacement { offset, timestamp: 1, payload: b"gap" };
+    writer.replace_oldest(1, &[at(0)]).expect("replace");
+    writer.replace_oldest(2, &[at(0)]).expect("replace");
+    let mut reader = LogReader::open(dir.path()).expect("reader");
+    assert_eq!(drain(&mut reader).0, [0]);
+    writer.append(0, b"next").expect("append");
+    writer.sync().expect("sync");
+    writer.replace_oldest(2, &[at(2)]).expect("replace");
+    assert_eq!(drain(&mut reader).0, [2, 3]);
+}
+
+#[test]
 fn an_emptied_log_gives_nothing_and_goes_on_with_the_next_record() {
     let dir = tempfile::tempdir().expect("folder");
     let mut writer = log_of(dir.path(), 40);
