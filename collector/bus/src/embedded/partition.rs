@@ -165,17 +165,24 @@ impl Writer {
             match command {
                 Command::Append { payload, _permit, answer } => next = self.append_group(payload, _permit, answer, &mut commands),
                 Command::Retain { floor, cutoff, answer } => {
-                    let _ = answer.send(retention::expire(&mut self.log, floor, cutoff).map_err(|e| log_error(&e)));
+                    let dropped = retention::expire(&mut self.log, floor, cutoff);
+                    self.answer_drop(dropped, answer);
                 }
                 Command::DropOldest { floor, answer } => {
-                    let _ = answer.send(retention::drop_oldest(&mut self.log, floor).map_err(|e| log_error(&e)));
+                    let dropped = retention::drop_oldest(&mut self.log, floor);
+                    self.answer_drop(dropped, answer);
                 }
             }
-            self.show();
         }
         if let Err(error) = self.log.sync() {
             tracing::error!(%error, "a partition could not be synced at the end");
         }
+    }
+
+    /// Shows what a step of retention has changed, and only then answers for it.
+    fn answer_drop(&mut self, dropped: beffroi_log::Result<Dropped>, answer: oneshot::Sender<Result<Dropped, BusError>>) {
+        self.show();
+        let _ = answer.send(dropped.map_err(|e| log_error(&e)));
     }
 
     /// Appends everything that is queued, up to a limit, with one sync. Returns the command that ended the group.

@@ -22,6 +22,9 @@ pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pauses between tries: short at first, for a broker that is just starting.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How often new topics are looked for, and the pause between: together about five seconds.
+const VISIBLE_TRIES: u32 = 25;
+const VISIBLE_PAUSE: Duration = Duration::from_millis(200);
 
 /// What is known of the cluster.
 #[derive(Debug, Clone)]
@@ -128,10 +131,15 @@ async fn make(probe: &Arc<Probe>) -> Result<Cluster, BusError> {
         return Ok(Cluster { id, partitions });
     }
     create(probe, &found).await?;
-    let (found, id) = look(probe).await?;
-    let partitions = whole(&probe.options, &found)?;
-    let partitions = partitions.ok_or_else(|| BusError::unavailable("new topics are not visible yet", "wait a moment"))?;
-    Ok(Cluster { id, partitions })
+    // Brokers learn of new topics a moment after they were created.
+    for _ in 0..VISIBLE_TRIES {
+        let (found, id) = look(probe).await?;
+        if let Some(partitions) = whole(&probe.options, &found)? {
+            return Ok(Cluster { id, partitions });
+        }
+        tokio::time::sleep(VISIBLE_PAUSE).await;
+    }
+    Err(BusError::unavailable("new topics are not visible yet", "wait a moment"))
 }
 
 async fn look(probe: &Arc<Probe>) -> Result<(Vec<Option<i32>>, String), BusError> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 /// The last thing that a client complained about; put into errors, because "timed out" alone helps nobody.
 #[derive(Debug, Clone, Default)]
@@ -68,7 +68,10 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka reports an error");
-        self.last_error.set(reason.chars().take(300).collect());
+        // "All brokers are down" follows the reason why they are and would hide it.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.last_error.set(reason.chars().take(300).collect());
+        }
     }
 }
 
