@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use axum::serve::ListenerExt as _;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -20,6 +19,7 @@ use crate::engine::boot::{Layout, Limits};
 use crate::engine::ffi::Engine;
 use crate::engine::pool::Pool;
 use crate::http::auth::Account;
+use crate::http::prompt::PromptListener;
 use crate::http::service::{Bounds, Service};
 use crate::{confine, data};
 
@@ -194,7 +194,7 @@ async fn serve(
     announce(address, port_file)?;
 
     let (drain, draining) = tokio::sync::oneshot::channel::<()>();
-    let server = axum::serve(listener.tap_io(answer_at_once), service.router()).with_graceful_shutdown(async move {
+    let server = axum::serve(PromptListener(listener), service.router()).with_graceful_shutdown(async move {
         let _either_way = draining.await;
     });
     let mut server = tokio::spawn(server.into_future());
@@ -209,11 +209,6 @@ async fn serve(
     }
     close(pool).await;
     Ok(())
-}
-
-/// Sends small answers without waiting for an acknowledgement. A connection that does not take the option is slower.
-fn answer_at_once(connection: &mut tokio::net::TcpStream) {
-    let _slower = connection.set_nodelay(true);
 }
 
 /// Tells the port: one line in the port file, one on standard output.
@@ -232,10 +227,17 @@ fn announce(address: SocketAddr, port_file: Option<std::fs::File>) -> anyhow::Re
 async fn close(pool: Arc<Pool>) {
     let Some(pool) = Arc::into_inner(pool) else {
         tracing::warn!("the engine is still busy: exiting without closing it (its files stay consistent)");
-        return;
+        leave_at_once();
     };
     let closed = tokio::task::spawn_blocking(move || drop(pool));
     if tokio::time::timeout(CLOSE_DEADLINE, closed).await.is_err() {
         tracing::warn!("the engine did not close within {} s", CLOSE_DEADLINE.as_secs());
+        leave_at_once();
     }
+}
+
+/// Ends the process without the engine's destructors, which would wait for (or crash under) its running threads.
+fn leave_at_once() -> ! {
+    // SAFETY: _exit(2) has no preconditions; nothing of ours is left to flush, and the kernel releases the lock.
+    unsafe { libc::_exit(0) }
 }

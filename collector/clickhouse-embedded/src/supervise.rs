@@ -177,9 +177,9 @@ impl Embedded {
         let launch = Launch::new(&config, secret_file, listener)?;
 
         let (tell, mut state) = watch::channel(State::Starting);
-        let (stop, stopped) = mpsc::channel();
-        let control = Control { pid: Arc::default(), stop };
-        let keeper = Keeper { launch, tell, stopped, pid: Arc::clone(&control.pid) };
+        let (stop, stopped) = mpsc::sync_channel(1);
+        let control = Control { child: Arc::default(), stop };
+        let keeper = Keeper { launch, tell, stopped, child: Arc::clone(&control.child) };
         std::thread::Builder::new()
             .name(BINARY.to_owned())
             .spawn(move || keeper.run())
@@ -236,9 +236,9 @@ impl Embedded {
     }
 }
 
-impl Drop for Embedded {
+impl Drop for Control {
     fn drop(&mut self) {
-        self.control.ask_to_stop();
+        self.ask_to_stop();
     }
 }
 
@@ -249,22 +249,33 @@ fn beside(data: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The handle's side of the thread.
-struct Control {
+/// What handle and thread know of the child, under one lock so that a request to stop cannot fall between a start and
+/// its notice.
+#[derive(Default)]
+struct Known {
     /// The live child; `None` as soon as it has ended, before its id can be reused.
-    pid: Arc<Mutex<Option<Pid>>>,
-    stop: mpsc::Sender<()>,
+    pid: Option<Pid>,
+    /// It shall end and not be started again.
+    stopping: bool,
+}
+
+/// The handle's side of the thread. Dropping it asks to stop.
+struct Control {
+    child: Arc<Mutex<Known>>,
+    /// Cuts a back-off short.
+    stop: mpsc::SyncSender<()>,
 }
 
 impl Control {
     fn ask_to_stop(&self) {
-        // A thread that has ended needs no asking.
-        let _ended_thread = self.stop.send(());
+        self.child.lock().unwrap_or_else(PoisonError::into_inner).stopping = true;
+        // Full: it was asked before. Closed: the thread has ended.
+        let _known = self.stop.try_send(());
         self.signal(Signal::SIGTERM);
     }
 
     fn signal(&self, signal: Signal) {
-        if let Some(pid) = *self.pid.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(pid) = self.child.lock().unwrap_or_else(PoisonError::into_inner).pid {
             let _already_gone = kill(pid, signal);
         }
     }
@@ -332,7 +343,7 @@ struct Keeper {
     launch: Launch,
     tell: watch::Sender<State>,
     stopped: mpsc::Receiver<()>,
-    pid: Arc<Mutex<Option<Pid>>>,
+    child: Arc<Mutex<Known>>,
 }
 
 impl Keeper {
@@ -340,8 +351,7 @@ impl Keeper {
         let mut restarts = 0;
         let mut backoff = BACKOFF_FIRST;
         loop {
-            let was_ready = self.once(restarts);
-            let (steady_for, reason) = was_ready;
+            let (steady_for, reason) = self.once(restarts);
             if self.asked_to_stop(Duration::ZERO) {
                 return self.say(State::Stopped { reason: "stopped on request".to_owned() });
             }
@@ -391,8 +401,13 @@ impl Keeper {
         (since.map(|s| s.elapsed()), reason)
     }
 
+    /// Notes the child's id; a request to stop that came before it is passed on now.
     fn remember(&self, pid: Option<Pid>) {
-        *self.pid.lock().unwrap_or_else(PoisonError::into_inner) = pid;
+        let mut known = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        known.pid = pid;
+        if let (Some(pid), true) = (pid, known.stopping) {
+            let _already_gone = kill(pid, Signal::SIGTERM);
+        }
     }
 
     fn say(&self, state: State) {

@@ -48,7 +48,7 @@ async fn kill_9_in_the_middle_of_inserts_loses_and_doubles_nothing() {
     let killer = tokio::spawn(async move {
         for restarts in 0..3 {
             let ready = |s: &State| matches!(s, State::Ready { restarts: r, .. } if *r == restarts);
-            let victim = pid(&*states.wait_for(ready).await.unwrap()).unwrap();
+            let victim = pid(&states.wait_for(ready).await.unwrap()).unwrap();
             // Somewhere inside the stream of inserts.
             tokio::time::sleep(Duration::from_millis(150)).await;
             kill(victim, Signal::SIGKILL).unwrap();

@@ -6,8 +6,18 @@
 //! **Power cuts.** ClickHouse acknowledges an insert once the part's files are written, not once they are on
 //! the disk: a power cut could then lose the last seconds of *acknowledged* rows, and the design promises that none
 //! is lost. So `fsync_after_insert` and `fsync_part_directory` are on for every MergeTree table here (a table can
-//! still say otherwise in its own SETTINGS). The README of this crate's tests (`tests/throughput.rs`) gives the
-//! measured cost: a few milliseconds per insert, whatever its size, which batches of thousands of rows absorb.
+//! still say otherwise in its own SETTINGS, and `--no-fsync` turns it off for all).
+//!
+//! Measured with `tests/throughput.rs` on two busy cores and a virtual disk (November 2026), the official crate, one
+//! insert at a time, rows of about 90 bytes; medians move by some 20 % between runs:
+//!
+//! | batch        | synced: rows/s, median, worst | not synced: rows/s, median, worst |
+//! |--------------|-------------------------------|-----------------------------------|
+//! | 1,000 rows   | 34,000, 13 ms, 1,585 ms       | 61,000, 15 ms, 39 ms              |
+//! | 20,000 rows  | 536,000, 32 ms, 99 ms         | 678,000, 28 ms, 60 ms             |
+//! | 100,000 rows | 598,000, 161 ms, 310 ms       | 912,000, 107 ms, 153 ms           |
+//!
+//! The price is in the tail (a disk busy with others), which batches of thousands of rows absorb.
 //! Merges are not synced (`min_rows_to_fsync_after_merge` stays 0): a merge's sources are kept for eight minutes
 //! (`old_parts_lifetime`) and read again when the merged part is found broken.
 
