@@ -164,7 +164,11 @@ async fn strangers_have_few_places_and_little_time_and_agents_are_not_kept_out()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_session_is_asked_to_come_again_and_loses_nothing() {
-    let rig = Rig::start_with(Roles::ALL, |options| options.limits.session_seconds = 1).await;
+    let rig = Rig::start_with(Roles::ALL, |options| {
+        options.limits.session_seconds = 1;
+        options.quota.agent_burst_batches = 1_000_000;
+    })
+    .await;
     let (agent, live) = rig.enrolled(1).await;
     let started = Instant::now();
     let mut sent = 0;
