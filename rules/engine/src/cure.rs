@@ -6,9 +6,12 @@
 //! - `null` among other values did not match an absent field: it becomes an alternative of its own;
 //! - a wildcard did not cross a line break, so a line break in a command line hid it: it becomes an expression that does;
 //! - `all` with one value was refused: the modifier is dropped;
+//! - `base64offset` kept the last character, which depends on what follows the value, and so missed the value inside of
+//!   a longer text: the three texts are made here, without it;
 //! - numbers and booleans among keywords never matched, and integers beyond 53 bits matched their neighbours: they
 //!   become text.
 
+use base64::Engine;
 use rsigma_parser::{
     Detection, DetectionItem, Detections, FieldSpec, Modifier, SigmaString, SigmaValue, SpecialChar, StringPart,
 };
@@ -65,6 +68,9 @@ fn cure_item(mut item: DetectionItem) -> Cured {
     if item.field.name.is_none() {
         return Cured::Part(search(item));
     }
+    if let Some(offsets) = encode_offsets(&item) {
+        return Cured::Part(offsets);
+    }
     let has_null = item.values.len() > 1 && item.values.contains(&SigmaValue::Null);
     if has_null && !item.field.has_modifier(Modifier::All) && !item.field.has_modifier(Modifier::Neq) {
         return Cured::Part(null_or_value(item));
@@ -98,6 +104,63 @@ fn null_or_value(item: DetectionItem) -> Detection {
         either.push(cure_items(vec![DetectionItem { field: item.field, values }]));
     }
     Detection::AnyOf(either)
+}
+
+/// The texts by which each value can be found in base64, whatever stands before and after it.
+fn encode_offsets(item: &DetectionItem) -> Option<Detection> {
+    let modifiers = &item.field.modifiers;
+    let known = [
+        Modifier::Base64Offset,
+        Modifier::Contains,
+        Modifier::All,
+        Modifier::Cased,
+        Modifier::Wide,
+        Modifier::Utf16,
+        Modifier::Utf16be,
+    ];
+    if !modifiers.contains(&Modifier::Base64Offset) || !modifiers.iter().all(|modifier| known.contains(modifier)) {
+        return None;
+    }
+    let mut kept = vec![Modifier::Contains];
+    kept.extend(modifiers.iter().copied().filter(|modifier| *modifier == Modifier::Cased));
+    let items = item.values.iter().map(|value| {
+        let SigmaValue::String(text) = value else { return None };
+        let values = offsets(&encode(&text.as_plain()?, modifiers));
+        Some(DetectionItem { field: FieldSpec::new(item.field.name.clone(), kept.clone()), values })
+    });
+    let items: Vec<DetectionItem> = items.collect::<Option<_>>()?;
+    Some(if modifiers.contains(&Modifier::All) {
+        Detection::AllOf(items)
+    } else {
+        Detection::AnyOf(items.into_iter().map(|item| Detection::AllOf(vec![item])).collect())
+    })
+}
+
+fn encode(text: &str, modifiers: &[Modifier]) -> Vec<u8> {
+    let little = || text.encode_utf16().flat_map(u16::to_le_bytes);
+    if modifiers.contains(&Modifier::Wide) {
+        little().collect()
+    } else if modifiers.contains(&Modifier::Utf16be) {
+        text.encode_utf16().flat_map(u16::to_be_bytes).collect()
+    } else if modifiers.contains(&Modifier::Utf16) {
+        [0xff, 0xfe].into_iter().chain(little()).collect()
+    } else {
+        text.as_bytes().to_vec()
+    }
+}
+
+/// The characters that bytes have for certain at each of the three places in a group of three; values that are too
+/// short to have any are left out.
+fn offsets(bytes: &[u8]) -> Vec<SigmaValue> {
+    let texts = (0..3usize).map(|before| {
+        let padded = [&b"\0\0"[..before], bytes].concat();
+        let encoded = base64::engine::general_purpose::STANDARD_NO_PAD.encode(&padded);
+        // The first characters mix with what stands before, the last one with what follows.
+        let start = (before * 4).div_ceil(3);
+        let end = padded.len() * 4 / 3;
+        encoded[start.min(end)..end].to_string()
+    });
+    texts.filter(|text| !text.is_empty()).map(|text| SigmaValue::from_raw_string(&text)).collect()
 }
 
 /// A keyword is a word: numbers and booleans are looked for as they are written.

@@ -58,12 +58,27 @@ fn reason(rule: &Rule, sensors: &[Logsource]) -> Option<String> {
         return Some(format!("no sensor sends events of {}", parts.join(", ")));
     }
     let mut missing = None;
-    let category = rule.route.category();
+    let category = rule.route.category().filter(|category| has_fixed_fields(rule, *category));
     let can_fire =
         rule.ast.detection.conditions.iter().any(|condition| {
             possible(condition, &rule.ast.detection, &mut |item| item_is_possible(item, category, &mut missing))
         });
     if can_fire { None } else { Some(missing.unwrap_or_else(|| "its condition can never hold".into())) }
+}
+
+/// Whether our own sensors make all events of this logsource. Other sources bring fields of their own as `extra`.
+fn has_fixed_fields(rule: &Rule, category: Category) -> bool {
+    let is_ours = rule.logsource.product.as_deref().is_some_and(|product| product.eq_ignore_ascii_case("linux"));
+    is_ours
+        && matches!(
+            category,
+            Category::ProcessCreation
+                | Category::ProcessTermination
+                | Category::FileEvent
+                | Category::FileRename
+                | Category::FileDelete
+                | Category::NetworkConnection
+        )
 }
 
 fn named<'a>(rule: &'a Rule, part: &str) -> &'a str {
