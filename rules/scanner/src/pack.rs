@@ -18,6 +18,10 @@ const MAGIC: &[u8; 8] = b"BFYARA1\n";
 /// Magic, SHA-256 of the sources, SHA-256 of the engine's bytes.
 const HEADER_BYTES: usize = MAGIC.len() + 32 + 32;
 
+/// Variables that public rule sets use beside the language: the name of the file, its whole path, its ending with the
+/// dot, its owner and its kind. A scan sets the first three where it knows the path; the others stay empty.
+pub(crate) const FILE_VARIABLES: [&str; 5] = ["filename", "filepath", "extension", "owner", "filetype"];
+
 /// One thing wrong with one rule file. What it concerns is left out; everything else is in the pack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PackProblem {
@@ -227,6 +231,10 @@ fn new_compiler<'a>() -> Compiler<'a> {
     // A rule file must not read other files of the machine that compiles it.
     compiler.enable_includes(false);
     compiler.relaxed_re_syntax(true);
+    for name in FILE_VARIABLES {
+        // A text is always a valid value of a variable that is new.
+        compiler.define_global(name, "").expect("the names are distinct identifiers");
+    }
     // One slow rule would cut every scan short by its time limit.
     compiler.error_on_slow_pattern(true);
     compiler

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{DEFAULT_MATCHES, DEFAULT_SCAN_BYTES, DEFAULT_TIMEOUT, MAX_REPORTED_RULES, MAX_REPORTED_STRINGS};
-use crate::pack::{RulePack, describe};
+use crate::pack::{FILE_VARIABLES, RulePack, describe};
 
 /// What one scan may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,8 +120,31 @@ impl<'p> Scanner<'p> {
         Self { pack, limits, engine: engine(pack, limits) }
     }
 
-    /// Scans content that is in memory.
+    /// Scans content that is in memory and has no name.
     pub fn scan_bytes(&mut self, content: &[u8]) -> ScanReport {
+        self.scan_file_content(Path::new(""), content)
+    }
+
+    /// Scans content that was read from this path: rules may ask for the name. The path itself is not opened.
+    pub fn scan_file_content(&mut self, path: &Path, content: &[u8]) -> ScanReport {
+        if let Err(error) = self.name(path) {
+            let why = Unknown::Engine(error);
+            return ScanReport { matches: Vec::new(), outcome: Outcome::Unknown(why), incomplete: None };
+        }
+        self.scan(content)
+    }
+
+    fn name(&mut self, path: &Path) -> Result<(), String> {
+        let text = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+        let extension = path.extension().map(|ending| format!(".{}", ending.to_string_lossy())).unwrap_or_default();
+        let values = [text(path.file_name()), path.to_string_lossy().into_owned(), extension];
+        for (name, value) in FILE_VARIABLES.into_iter().zip(values) {
+            self.engine.set_global(name, value.as_str()).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn scan(&mut self, content: &[u8]) -> ScanReport {
         let scanned = &content[..content.len().min(self.limits.max_bytes)];
         // The engine runs compiled rules over hostile bytes; its panic costs this verdict, not the process.
         let result = catch_unwind(AssertUnwindSafe(|| match self.engine.scan(scanned) {
