@@ -14,8 +14,6 @@ use crate::sql::{Param, Row, Sql};
 
 /// Longest time of a question of an analyst, seconds: below the 60 s that the embedded engine allows.
 const QUERY_SECONDS: &str = "25";
-/// Memory of one question.
-const QUERY_MEMORY: &str = "1500000000";
 /// Rows and bytes that one question may read: a runaway scan is stopped before it starves the inserts.
 const QUERY_READ_ROWS: &str = "2000000000";
 const QUERY_READ_BYTES: &str = "200000000000";
@@ -85,8 +83,7 @@ impl Database {
             .with_setting("async_insert", "0")
             .with_setting("insert_deduplicate", "1")
             .with_setting("insert_deduplication_token", token)
-            .with_setting("max_insert_block_size", "1048449")
-            .with_setting("max_execution_time", "55");
+            .with_setting("max_insert_block_size", "1048449");
         let sent = async {
             let mut rest = body;
             while !rest.is_empty() {
@@ -163,12 +160,11 @@ impl Database {
     }
 }
 
-/// Limits and forms of every question.
+/// Limits and forms of every question. Memory is the server's matter: it refuses a setting above its own.
 const QUERY_SETTINGS: &[(&str, &str)] = &[
     ("readonly", "2"),
     ("max_execution_time", QUERY_SECONDS),
     ("timeout_overflow_mode", "throw"),
-    ("max_memory_usage", QUERY_MEMORY),
     ("max_rows_to_read", QUERY_READ_ROWS),
     ("max_bytes_to_read", QUERY_READ_BYTES),
     ("read_overflow_mode", "throw"),

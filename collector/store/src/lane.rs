@@ -82,7 +82,7 @@ impl Lane {
             self.close();
         }
         self.push(record, weight);
-        if replay_to.is_some_and(|last| self.batches.back().is_some_and(|batch| batch.bounds().1 >= last)) {
+        if replaying && replay_to.is_some_and(|last| self.batches.back().is_some_and(|batch| batch.bounds().1 >= last)) {
             self.close();
             self.replay = None;
         }
@@ -125,11 +125,11 @@ impl Lane {
         if self.inserting.is_some() {
             return None;
         }
+        if self.replay.is_some() && !batch.full {
+            return None;
+        }
         if batch.full || batch.rows >= bounds.rows || batch.bytes >= bounds.bytes {
             return Some(batch.opened);
-        }
-        if self.replay.is_some() {
-            return None;
         }
         Some(batch.opened + bounds.linger)
     }

@@ -41,3 +41,8 @@ pub use query::{
 };
 pub use scope::TenantScope;
 pub use service::{Handle, start};
+
+/// The consumer groups of the store with their topics, for whoever shows lag.
+pub fn consumer_groups() -> Vec<(beffroi_bus::Topic, String)> {
+    feeds::Feed::ALL.iter().map(|feed| (feed.topic(), feed.group())).collect()
+}

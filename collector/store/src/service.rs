@@ -24,6 +24,8 @@ use crate::status::FeedStatus;
 const CONNECT_LAST: Duration = Duration::from_secs(5);
 /// How often holes are looked for. With the grace of a hole (30 s) one is found within 60 s.
 const HOLES_EVERY: Duration = Duration::from_secs(15);
+/// How often ClickHouse is asked whether it is there, so that health tells the truth also when nothing is to be stored.
+const PING_EVERY: Duration = Duration::from_secs(2);
 
 /// What the start has come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +39,8 @@ struct Shared {
     phase: Mutex<Phase>,
     feeds: Vec<(Feed, Arc<FeedStatus>)>,
     holes: Mutex<Option<usize>>,
+    /// Why ClickHouse does not answer.
+    away: Mutex<Option<String>>,
 }
 
 /// The running role.
@@ -54,7 +58,7 @@ pub fn start(options: Options, bus: Bus, shutdown: CancellationToken) -> Result<
     let store = Store::connect(&options)?;
     let feeds = Feed::ALL.iter().map(|feed| (*feed, Arc::default())).collect();
     let phase = Mutex::new(Phase::Connecting("not asked yet".into()));
-    let shared = Arc::new(Shared { phase, feeds, holes: Mutex::new(None) });
+    let shared = Arc::new(Shared { phase, feeds, holes: Mutex::new(None), away: Mutex::new(None) });
     let task = tokio::spawn(run(options, bus, store.clone(), Arc::clone(&shared), shutdown));
     Ok(Handle { shared, store, task })
 }
@@ -76,6 +80,7 @@ async fn run(options: Options, bus: Bus, store: Store, shared: Arc<Shared>, stop
         };
         tasks.spawn(pipeline.run());
     }
+    tasks.spawn(watch_clickhouse(store.clone(), Arc::clone(&shared), stop.clone()));
     tasks.spawn(watch_holes(store, Arc::clone(&shared), stop));
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {
@@ -103,6 +108,17 @@ async fn connect(options: &Options, database: &Database, shared: &Shared, stop: 
         tokio::select! {
             () = tokio::time::sleep(wait) => wait = (wait * 2).min(CONNECT_LAST),
             () = stop.cancelled() => return false,
+        }
+    }
+}
+
+async fn watch_clickhouse(store: Store, shared: Arc<Shared>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let away = store.check().await.err().map(|error| error.to_string());
+        *shared.away.lock().unwrap_or_else(PoisonError::into_inner) = away;
+        tokio::select! {
+            () = tokio::time::sleep(PING_EVERY) => {}
+            () = stop.cancelled() => {}
         }
     }
 }
@@ -171,7 +187,7 @@ impl Handle {
     }
 
     fn running(&self) -> RoleHealth {
-        let mut troubles = Vec::new();
+        let mut troubles: Vec<String> = self.shared.away.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
         let mut figures = Vec::new();
         for (feed, status) in &self.shared.feeds {
             let standing = status.standing();

@@ -256,8 +256,12 @@ mod tests {
         assert_eq!(content(&event), first);
         for change in [
             |e: &mut Event| e.ts = 6,
-            |e: &mut Event| drop(e.set(Field::IMAGE, "/bin/s")),
-            |e: &mut Event| drop(e.set_named("Odd", Value::Int(3))),
+            |e: &mut Event| {
+                e.set(Field::IMAGE, "/bin/s");
+            },
+            |e: &mut Event| {
+                e.set_named("Odd", Value::Int(3));
+            },
             |e: &mut Event| e.replayed = true,
         ] {
             let mut other = event.clone();

@@ -1,0 +1,257 @@
+//! The API over real HTTP, with a real engine and a real bus.
+#![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
+
+#[path = "../../store/tests/support/mod.rs"]
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use beffroi_api::{Options, start};
+use beffroi_bus::control::Control;
+use beffroi_bus::{TailFrom, Topic};
+use beffroi_schema::health::RoleHealth;
+use beffroi_schema::{Stream, wire};
+use beffroi_store::{Options as StoreOptions, Store};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use support::{Agent, Engine, Rig, execs, now};
+use tokio_util::sync::CancellationToken;
+
+struct Api {
+    url: String,
+    token: String,
+    client: reqwest::Client,
+    handle: beffroi_api::Handle,
+    _folder: tempfile::TempDir,
+}
+
+impl Api {
+    async fn start(store: Store, bus: beffroi_bus::Bus, stop: CancellationToken) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options =
+            Options { listen: "127.0.0.1:0".parse().unwrap(), token_file: folder.path().join("api/admin.token"), tls: None };
+        let control = Control::start(bus.clone(), stop.clone()).await.unwrap();
+        assert!(control.wait_ready().await);
+        let roles =
+            Arc::new(|| vec![RoleHealth::ready("store", "rows stand"), RoleHealth::not_ready("gateway", "a reason inside")]);
+        let handle = start(options.clone(), store, bus, control, roles, stop).await.unwrap();
+        let token = std::fs::read_to_string(&options.token_file).unwrap().trim().to_owned();
+        let url = format!("http://{}", handle.address());
+        Self { url, token, client: reqwest::Client::new(), handle, _folder: folder }
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let mut request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status();
+        (status, answer.json().await.unwrap_or(Value::Null))
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let (status, body) = self.call(Method::GET, path, None).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {body}");
+        body
+    }
+}
+
+/// A bus and an API whose store is away.
+async fn without_store() -> (Api, beffroi_bus::Bus, CancellationToken, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = support::bus(folder.path()).await;
+    let stop = CancellationToken::new();
+    let store = Store::connect(&StoreOptions { url: "http://127.0.0.1:9".into(), ..StoreOptions::default() }).unwrap();
+    (Api::start(store, bus.clone(), stop.clone()).await, bus, stop, folder)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_token_there_is_nothing_but_health() {
+    let (api, _bus, stop, _folder) = without_store().await;
+    for path in ["/v1/alerts", "/v1/hosts", "/v1/status", "/metrics", "/v1/enroll/tokens", "/nothing", "/v1/alerts/aaaaaa"] {
+        for token in [None, Some("wrong"), Some("")] {
+            let mut request = api.client.get(format!("{}{path}", api.url));
+            if let Some(token) = token {
+                request = request.bearer_auth(token);
+            }
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{path} {token:?}");
+            assert_eq!(answer.json::<Value>().await.unwrap()["code"], "unauthorized");
+        }
+    }
+    let alive = api.client.get(format!("{}/healthz", api.url)).send().await.unwrap();
+    assert_eq!(alive.status(), StatusCode::OK);
+    let ready = api.client.get(format!("{}/readyz", api.url)).send().await.unwrap();
+    assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE, "a role is not ready");
+    let text = ready.text().await.unwrap();
+    assert!(text.contains("gateway") && !text.contains("a reason inside"), "{text}");
+    stop.cancel();
+    tokio::time::timeout(Duration::from_secs(10), api.handle.join()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_store_away_questions_answer_503_and_tokens_still_work() {
+    let (api, _bus, stop, _folder) = without_store().await;
+    let (status, body) = api.call(Method::GET, "/v1/alerts", None).await;
+    assert_eq!((status, body["code"].as_str()), (StatusCode::SERVICE_UNAVAILABLE, Some("store_unavailable")));
+    assert!(!body.to_string().contains("127.0.0.1"), "nothing of the inside leaves: {body}");
+    let asked =
+        json!({"tenant": "interieur", "uses": 3, "expires_seconds": 600, "cidrs": ["192.0.2.0/24"], "labels": {"site": "paris"}});
+    let (status, made) = api.call(Method::POST, "/v1/enroll/tokens", Some(asked)).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    assert_eq!(made["secret"].as_str().unwrap().len(), 32);
+    let list = api.get("/v1/enroll/tokens").await;
+    assert_eq!(list["tokens"][0]["token_id"], made["token_id"]);
+    assert!(!list.to_string().contains(made["secret"].as_str().unwrap()) && !list.to_string().contains("secret_hash"));
+    let path = format!("/v1/enroll/tokens/{}", made["token_id"].as_str().unwrap());
+    assert_eq!(api.call(Method::DELETE, &path, None).await.0, StatusCode::OK);
+    assert_eq!(api.get(&path).await["revoked"], true);
+    assert_eq!(api.call(Method::DELETE, "/v1/enroll/tokens/none", None).await.0, StatusCode::NOT_FOUND);
+    let status = api.get("/v1/status").await;
+    assert!(
+        status["store"].is_null() && status["store_error"].is_string() && status["lag"].as_array().unwrap().len() >= 5,
+        "{status}"
+    );
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_is_refused_with_what_to_do() {
+    let (api, _bus, stop, _folder) = without_store().await;
+    let token = |change: Value| {
+        let mut body = json!({"tenant": "a"});
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        body
+    };
+    for body in [
+        token(json!({"tenant": "A B"})),
+        token(json!({"uses": 0})),
+        token(json!({"uses": 1_000_000})),
+        token(json!({"expires_seconds": -1})),
+        token(json!({"cidrs": ["everywhere"]})),
+        token(json!({"labels": {"": "x"}})),
+        token(json!({"surprise": 1})),
+        json!([]),
+    ] {
+        let (status, answer) = api.call(Method::POST, "/v1/enroll/tokens", Some(body.clone())).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{body}: {answer}");
+        assert!(answer["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "{answer}");
+    }
+    for path in [
+        "/v1/alerts?since=yesterday",
+        "/v1/alerts?level=urgent",
+        "/v1/alerts?limit=-1",
+        "/v1/alerts?surprise=1",
+        "/v1/alerts/tail?after=x",
+        "/v1/gaps?since=5y",
+        "/v1/alerts/abcdef/around?window=ever",
+    ] {
+        let (status, answer) = api.call(Method::GET, path, None).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path}: {answer}");
+    }
+    let (status, _) = api.call(Method::GET, &format!("/v1/alerts?rule={}", "x".repeat(9_000)), None).await;
+    assert_eq!(status, StatusCode::URI_TOO_LONG);
+    let large = json!({"filters": [], "host": "x".repeat(400 * 1024)});
+    assert_eq!(api.call(Method::POST, "/v1/events/search", Some(large)).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(api.call(Method::GET, "/v1/nothing", None).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(api.call(Method::DELETE, "/v1/alerts", None).await.0, StatusCode::METHOD_NOT_ALLOWED);
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_call_with_a_token_stands_in_the_audit_before_its_answer() {
+    let (api, bus, stop, _folder) = without_store().await;
+    api.call(Method::GET, "/v1/hosts?tenant=a", None).await;
+    api.call(Method::POST, "/v1/enroll/tokens", Some(json!({"tenant": "a"}))).await;
+    let mut tail = bus.tail(Topic::Audit, TailFrom::Beginning).await.unwrap();
+    let mut records = Vec::new();
+    while !tail.caught_up().await.unwrap() {
+        let record = tail.next().await.unwrap();
+        records.push(serde_json::from_slice::<Value>(&record.value).unwrap());
+    }
+    assert_eq!(records.len(), 2, "{records:?}");
+    assert_eq!(
+        (&records[0]["by"], &records[0]["path"], &records[0]["query"]),
+        (&json!("admin"), &json!("/v1/hosts"), &json!("tenant=a"))
+    );
+    assert_eq!(records[0]["status"], 503);
+    assert_eq!((&records[1]["method"], &records[1]["status"]), (&json!("POST"), &json!(201)));
+    assert!(records[1]["remote"].as_str().unwrap().starts_with("127.0.0.1:"));
+    assert!(!format!("{records:?}").contains(&api.token));
+    bus.close().await;
+    let (status, body) = api.call(Method::GET, "/v1/enroll/tokens", None).await;
+    assert_eq!((status, &body["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("audit")), "no audit, no answer");
+    assert!(!api.handle.health().ready);
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_analyst_finds_hosts_events_gaps_and_status() {
+    let Some(engine) = Engine::start() else { return };
+    let mut rig = Rig::start(engine.options()).await;
+    let api = Api::start(rig.store(), rig.bus.clone(), rig.stop.clone()).await;
+    let (mut a, mut b) = (Agent::new(1, "a"), Agent::new(2, "b"));
+    for agent in [&mut a, &mut b] {
+        let batch = agent.batch(Stream::Exec, execs(3));
+        agent.send(&rig.bus, &batch, now()).await;
+    }
+    rig.caught_up(Topic::Events, wire::GROUP_STORE).await;
+    let hosts = api.get("/v1/hosts").await;
+    assert_eq!(hosts["hosts"].as_array().unwrap().len(), 2);
+    let only = api.get("/v1/hosts?tenant=a").await;
+    assert_eq!(only["hosts"].as_array().unwrap().len(), 1);
+    assert_eq!(only["hosts"][0]["hostname"], "host-1");
+    let id = a.id().to_string();
+    assert_eq!(api.get(&format!("/v1/hosts/{}", &id[..8])).await["agent_id"], id.as_str());
+    assert_eq!(api.get("/v1/hosts/HOST-1").await["agent_id"], id.as_str());
+    assert_eq!(api.call(Method::GET, &format!("/v1/hosts/{}", &id[..5]), None).await.0, StatusCode::NOT_FOUND);
+    let search = |body: Value| api.call(Method::POST, "/v1/events/search", Some(body));
+    let filters = json!([{"field": "CommandLine", "op": "contains", "value": "ID -U 1"}]);
+    let (_, found) = search(json!({"filters": filters, "since": "1h"})).await;
+    assert_eq!(found["events"].as_array().unwrap().len(), 2, "{found}");
+    let (_, found) = search(json!({"filters": filters, "tenant": "b", "count": true})).await;
+    assert_eq!(found, json!({"total": 1}));
+    let (_, found) = search(json!({"by": "Image"})).await;
+    assert_eq!(found, json!({"groups": [{"value": "/usr/bin/id", "count": 6}]}));
+    let (status, found) = search(json!({"filters": [{"field": "Image", "op": "regex", "value": "("}]})).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{found}");
+    let status = api.get("/v1/status").await;
+    assert!(status["disk_free_bytes"].as_u64().unwrap() > 0 && status["last_batch"].as_str().unwrap().ends_with('Z'), "{status}");
+    assert!(api.get("/v1/gaps?since=24h").await["gaps"].as_array().unwrap().is_empty());
+    let unknown = "00".repeat(16);
+    for path in [format!("/v1/alerts/{unknown}"), "/v1/processes/none/tree".into(), format!("/v1/hosts/{unknown}")] {
+        assert_eq!(api.call(Method::GET, &path, None).await.0, StatusCode::NOT_FOUND, "{path}");
+    }
+    rig.halt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tail_answers_as_soon_as_an_alert_can_be_read_and_shows_it_once() {
+    let Some(engine) = Engine::start() else { return };
+    let mut rig = Rig::start(engine.options()).await;
+    rig.ready().await;
+    let api = Api::start(rig.store(), rig.bus.clone(), rig.stop.clone()).await;
+    let start = api.get("/v1/alerts/tail?wait=0").await;
+    assert_eq!(start["alerts"], json!([]));
+    let path = format!("/v1/alerts/tail?wait=20&after={}", start["next"].as_str().unwrap());
+    let publish = async {
+        let agent = Agent::new(3, "a");
+        let record = support::alert("a", agent.id(), "r1", 1, now());
+        rig.bus.publish(Topic::Alerts, record).await.unwrap();
+    };
+    let started = std::time::Instant::now();
+    let (found, ()) = tokio::join!(api.get(&path), publish);
+    assert_eq!(found["alerts"].as_array().unwrap().len(), 1, "{found}");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    let again = api.get(&format!("/v1/alerts/tail?wait=0&after={}", found["next"].as_str().unwrap())).await;
+    assert_eq!(again["alerts"], json!([]));
+    let id = found["alerts"][0]["alert_id"].as_str().unwrap();
+    let whole = api.get(&format!("/v1/alerts/{}", &id[..8])).await;
+    assert_eq!((&whole["alert_id"], &whole["match"]["rule"]["id"]), (&json!(id), &json!("r1")));
+    assert!(api.get(&format!("/v1/alerts/{id}/around")).await["events"].is_array());
+    let list = api.get("/v1/alerts?since=1h&level=high").await;
+    assert_eq!(list["total"], 1);
+    rig.halt().await;
+}
