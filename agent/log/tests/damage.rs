@@ -11,6 +11,11 @@ fn options() -> Options {
     Options { segment_bytes: 4096, max_record_bytes: 4000, verify: Verify::Everything, ..Options::default() }
 }
 
+/// A folder in memory where there is one: thousands of syncs would only test the patience of the disk.
+fn fast_folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("folder")
+}
+
 /// Two segments, the first closed, of records of many sizes.
 fn build(dir: &Path) {
     let (mut writer, _) = LogWriter::open(dir, options()).expect("open");
@@ -57,7 +62,7 @@ fn check(found: &Batch, good: &Batch, allowed: usize, recovery: Option<&Recovery
 
 #[test]
 fn a_flipped_byte_costs_at_most_its_own_record_and_the_loss_is_declared() {
-    let parent = tempfile::tempdir().expect("folder");
+    let parent = fast_folder();
     let (good_dir, bad_dir) = (parent.path().join("good"), parent.path().join("bad"));
     build(&good_dir);
     let good = read_all(&good_dir);
@@ -92,7 +97,7 @@ fn a_flipped_byte_costs_at_most_its_own_record_and_the_loss_is_declared() {
 
 #[test]
 fn a_zeroed_or_missing_stretch_costs_only_what_it_covers() {
-    let parent = tempfile::tempdir().expect("folder");
+    let parent = fast_folder();
     let (good_dir, bad_dir) = (parent.path().join("good"), parent.path().join("bad"));
     build(&good_dir);
     let good = read_all(&good_dir);
@@ -117,7 +122,7 @@ fn a_zeroed_or_missing_stretch_costs_only_what_it_covers() {
 
 #[test]
 fn noise_instead_of_every_file_is_survived() {
-    let parent = tempfile::tempdir().expect("folder");
+    let parent = fast_folder();
     let dir = parent.path().join("log");
     build(&dir);
     for (path, seed) in files(&dir).into_iter().zip(1u64..) {

@@ -55,6 +55,11 @@ fn options() -> Options {
     }
 }
 
+/// A folder in memory where there is one: thousands of syncs would only test the patience of the disk.
+fn fast_folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("folder")
+}
+
 /// Payloads differ from offset to offset and from attempt to attempt, so that no stale byte goes unnoticed.
 fn payload(offset: u64, length: u16, attempt: u64) -> Vec<u8> {
     (0..u64::from(length)).map(|i| (offset.wrapping_mul(31) ^ attempt.wrapping_mul(77) ^ i) as u8).collect()
@@ -79,7 +84,7 @@ struct Model {
 
 impl Model {
     fn new() -> Self {
-        let dir = tempfile::tempdir().expect("folder");
+        let dir = fast_folder();
         let (writer, _) = LogWriter::open(dir.path(), options()).expect("open");
         let reader = LogReader::open(dir.path()).expect("reader");
         let old_state = fs::read(dir.path().join("log.state")).expect("state");
