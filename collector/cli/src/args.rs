@@ -1,0 +1,266 @@
+//! Verbs and options. Options that repeat take one value each.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::output::Form;
+
+/// The analyst's terminal: query and triage what the agents of Beffroi report.
+#[derive(Debug, Parser)]
+#[command(name = "beffroi", version, propagate_version = true)]
+pub struct Arguments {
+    /// Configuration file (default: ~/.config/beffroi/config.toml, or BEFFROI_CONFIG).
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Base URL of the API.
+    #[arg(long, global = true, value_name = "URL")]
+    pub api: Option<String>,
+    /// File with the API token.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Form of the answer (default: a table on a terminal, NDJSON in a pipe).
+    #[arg(long, short = 'o', global = true, value_enum)]
+    pub output: Option<Form>,
+    /// Time zone of what is shown, for example Europe/Paris (default: UTC).
+    #[arg(long, global = true, value_name = "ZONE")]
+    pub tz: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// What the rules found.
+    #[command(subcommand)]
+    Alerts(Alerts),
+    /// What hosts reported.
+    #[command(subcommand)]
+    Events(Events),
+    /// Enrolled hosts.
+    #[command(subcommand)]
+    Hosts(Hosts),
+    /// Enrolment tokens.
+    #[command(subcommand)]
+    Enroll(Enroll),
+    /// Times and numbers that are missing.
+    #[command(subcommand)]
+    Gaps(Gaps),
+    /// Detection rules on this disk.
+    #[command(subcommand)]
+    Rules(Rules),
+    /// How the collector is: roles, lag, disk.
+    Status,
+    /// Completions for a shell, on stdout.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Manual pages, into a folder.
+    Man {
+        /// Where to.
+        folder: PathBuf,
+    },
+}
+
+/// Which time.
+#[derive(Debug, Args)]
+pub struct Span {
+    /// From when: back from now (24h, 7d), a date, or RFC 3339.
+    #[arg(long, default_value = "24h", value_name = "TIME")]
+    pub since: String,
+    /// Until when.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+}
+
+/// Verbs of `alerts`.
+#[derive(Debug, Subcommand)]
+pub enum Alerts {
+    /// Newest first.
+    List {
+        /// Which time.
+        #[command(flatten)]
+        span: Span,
+        /// Which alerts.
+        #[command(flatten)]
+        filter: AlertFilter,
+        /// How many at most.
+        #[arg(long, default_value_t = 50)]
+        limit: u64,
+    },
+    /// One alert whole: what happened, the process chain, the rule, gaps.
+    Show {
+        /// Id or a prefix of it.
+        id: String,
+    },
+    /// As they arrive, until Ctrl-C.
+    Tail {
+        /// Which alerts.
+        #[command(flatten)]
+        filter: AlertFilter,
+    },
+}
+
+/// Which alerts.
+#[derive(Debug, Args)]
+pub struct AlertFilter {
+    /// Only this tenant.
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// Only this host: name, agent id or a prefix of it.
+    #[arg(long)]
+    pub host: Option<String>,
+    /// This level or graver.
+    #[arg(long, value_parser = ["informational", "low", "medium", "high", "critical"])]
+    pub level: Option<String>,
+    /// Only this rule: its id.
+    #[arg(long)]
+    pub rule: Option<String>,
+}
+
+/// Verbs of `events`.
+#[derive(Debug, Subcommand)]
+pub enum Events {
+    /// Events that hold every filter.
+    #[command(after_help = crate::filter::HELP)]
+    Search {
+        /// FIELD=VALUE or FIELD~TEXT; see below.
+        filters: Vec<String>,
+        /// Which time (the gateway's clock).
+        #[command(flatten)]
+        span: Span,
+        /// Only this tenant.
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Only this host.
+        #[arg(long)]
+        host: Option<String>,
+        /// Count by the values of this field.
+        #[arg(long, value_name = "FIELD")]
+        by: Option<String>,
+        /// Only count.
+        #[arg(long)]
+        count: bool,
+        /// How many at most.
+        #[arg(long, default_value_t = 100)]
+        limit: u64,
+    },
+    /// A process with its ancestors and descendants.
+    Tree {
+        /// ProcessGuid.
+        guid: String,
+    },
+    /// What the host of an alert did around it.
+    Around {
+        /// Id of the alert or a prefix of it.
+        alert: String,
+        /// How far before and after.
+        #[arg(long, default_value = "10m")]
+        window: String,
+        /// How many at most.
+        #[arg(long, default_value_t = 200)]
+        limit: u64,
+    },
+}
+
+/// Verbs of `hosts`.
+#[derive(Debug, Subcommand)]
+pub enum Hosts {
+    /// Every enrolled host.
+    List {
+        /// Only this tenant.
+        #[arg(long)]
+        tenant: Option<String>,
+        /// How many at most.
+        #[arg(long, default_value_t = 1000)]
+        limit: u64,
+    },
+    /// One host: its state, probes and gaps.
+    Show {
+        /// Host name, agent id or a prefix of it.
+        id: String,
+    },
+    /// Cut a host off: its sessions end within seconds, it cannot renew.
+    Revoke {
+        /// Agent id or a prefix of it.
+        id: String,
+        /// Why; it stands in the audit.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+/// Verbs of `enroll`.
+#[derive(Debug, Subcommand)]
+pub enum Enroll {
+    /// Make a token that hosts enrol with; its text goes to stdout or into a file, and nowhere else.
+    Token {
+        /// Tenant of the hosts.
+        #[arg(long)]
+        tenant: String,
+        /// How many hosts may use it.
+        #[arg(long, default_value_t = 1)]
+        uses: u32,
+        /// For how long.
+        #[arg(long, default_value = "24h")]
+        expires: String,
+        /// Network that may use it; repeat for several.
+        #[arg(long, value_name = "CIDR")]
+        cidr: Vec<String>,
+        /// Label that its hosts get, as key=value; repeat for several.
+        #[arg(long, value_name = "KEY=VALUE")]
+        label: Vec<String>,
+        /// Base URL of the gateway (default: from the configuration).
+        #[arg(long, value_name = "URL")]
+        gateway: Option<String>,
+        /// Certificate (PEM) of the server CA (default: from the configuration).
+        #[arg(long, value_name = "FILE")]
+        ca_file: Option<PathBuf>,
+        /// Write the token into this file (mode 0600) instead of stdout.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Every token, without its secret.
+    List,
+    /// A token can no longer be used.
+    Revoke {
+        /// Public name of the token.
+        token_id: String,
+    },
+}
+
+/// Verbs of `gaps`.
+#[derive(Debug, Subcommand)]
+pub enum Gaps {
+    /// Declared gaps and undeclared holes, newest first.
+    List {
+        /// Which time.
+        #[command(flatten)]
+        span: Span,
+        /// Only this host.
+        #[arg(long)]
+        host: Option<String>,
+        /// How many at most.
+        #[arg(long, default_value_t = 100)]
+        limit: u64,
+    },
+}
+
+/// Verbs of `rules`.
+#[derive(Debug, Subcommand)]
+pub enum Rules {
+    /// Load Sigma and YARA rules and report every bad one.
+    Check {
+        /// A file or folder.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
+    /// Run the proofs beside the rules: events that must fire, events that must not.
+    Test {
+        /// A folder.
+        folder: PathBuf,
+    },
+}

@@ -1,0 +1,122 @@
+//! `beffroi`: the analyst's terminal. Sees nothing but the API (and, for `rules`, files on this disk).
+//!
+//! Data goes to stdout, talk to stderr. Exit codes: 0 done, 2 rules, 3 usage or configuration, 4 server or network,
+//! 130 interrupted.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod client;
+mod commands;
+mod config;
+mod errors;
+mod filter;
+mod output;
+mod safe;
+mod when;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Alerts, Arguments, Enroll, Events, Gaps, Hosts, Rules, Verb};
+use crate::client::Client;
+use crate::commands::{alerts, enroll, events, hosts, local, rules, status};
+use crate::config::Config;
+use crate::errors::{Exit, Failure, Outcome};
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(Exit::Usage as u8) } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if failure.exit != Exit::Interrupted {
+                output::say(&failure.to_string());
+            }
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Outcome {
+    let output = Output::new(arguments.output, arguments.tz.as_deref())?;
+    match &arguments.verb {
+        Verb::Rules(Rules::Check { paths }) => return rules::check(&output, paths),
+        Verb::Rules(Rules::Test { folder }) => return rules::test(&output, folder),
+        Verb::Completions { shell } => {
+            local::completions(*shell);
+            return Ok(());
+        }
+        Verb::Man { folder } => return local::man(folder),
+        _ => {}
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::usage(format!("cannot start the async runtime: {error}"), ""))?;
+    runtime.block_on(async {
+        tokio::select! {
+            outcome = ask(arguments, &output) => outcome,
+            _ = tokio::signal::ctrl_c() => Err(Failure { exit: Exit::Interrupted, what: String::new(), hint: String::new() }),
+        }
+    })
+}
+
+/// Everything that asks the API.
+async fn ask(arguments: Arguments, output: &Output) -> Outcome {
+    let mut config = Config::load(arguments.config.as_deref())?;
+    config.api = arguments.api.or(config.api);
+    config.token_file = arguments.token_file.or(config.token_file);
+    let client = Client::new(&config)?;
+    match arguments.verb {
+        Verb::Alerts(Alerts::List { span, filter, limit }) => alerts::list(&client, output, &span, &filter, limit).await,
+        Verb::Alerts(Alerts::Show { id }) => alerts::show(&client, output, &id).await,
+        Verb::Alerts(Alerts::Tail { filter }) => alerts::tail(&client, output, &filter).await,
+        Verb::Events(verb) => ask_events(&client, output, verb).await,
+        Verb::Hosts(Hosts::List { tenant, limit }) => hosts::list(&client, output, tenant.as_deref(), limit).await,
+        Verb::Hosts(Hosts::Show { id }) => hosts::show(&client, output, &id).await,
+        Verb::Hosts(Hosts::Revoke { id, reason }) => hosts::revoke(&client, output, &id, &reason).await,
+        Verb::Enroll(verb) => ask_enroll(&client, output, config, verb).await,
+        Verb::Gaps(Gaps::List { span, host, limit }) => hosts::gaps(&client, output, &span, host.as_deref(), limit).await,
+        Verb::Status => status::status(&client, output).await,
+        Verb::Rules(_) | Verb::Completions { .. } | Verb::Man { .. } => Ok(()),
+    }
+}
+
+async fn ask_events(client: &Client, output: &Output, verb: Events) -> Outcome {
+    match verb {
+        Events::Search { filters, span, tenant, host, by, count, limit } => {
+            let search = events::Search {
+                filters: &filters,
+                span: &span,
+                tenant: tenant.as_deref(),
+                host: host.as_deref(),
+                by: by.as_deref(),
+                count,
+                limit,
+            };
+            events::search(client, output, search).await
+        }
+        Events::Tree { guid } => events::tree(client, output, &guid).await,
+        Events::Around { alert, window, limit } => events::around(client, output, &alert, &window, limit).await,
+    }
+}
+
+async fn ask_enroll(client: &Client, output: &Output, mut config: Config, verb: Enroll) -> Outcome {
+    match verb {
+        Enroll::Token { tenant, uses, expires, cidr, label, gateway, ca_file, out } => {
+            config.gateway = gateway.or(config.gateway);
+            config.ca_file = ca_file.or(config.ca_file);
+            enroll::token(client, &config, enroll::Request { tenant, uses, expires, cidrs: cidr, labels: label, out }).await
+        }
+        Enroll::List => enroll::list(client, output).await,
+        Enroll::Revoke { token_id } => enroll::revoke(client, output, &token_id).await,
+    }
+}
