@@ -3,6 +3,7 @@
 //!
 //! The binary is thin; everything is here so that tests reach it.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod enroll;
@@ -15,6 +16,7 @@ pub mod sensing;
 pub mod spool;
 pub mod status;
 pub mod stop;
+pub mod supervisor;
 pub mod tls;
 pub mod uplink;
 pub mod users;

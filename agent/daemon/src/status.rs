@@ -134,7 +134,8 @@ pub fn gather(layout: &Layout) -> Report {
     };
     let sensor = read_json::<SensorStatus>(&layout.sensor_status()).map_err(|error| note(&error)).ok().flatten();
     let uplink = read_json::<UplinkStatus>(&layout.uplink_status()).map_err(|error| note(&error)).ok().flatten();
-    let spool = Stream::ALL.iter().filter_map(|stream| spool_line(layout, *stream).map_err(|error| note(&error)).ok()).collect();
+    let spooled = Stream::ALL.iter().filter(|stream| layout.spool(**stream).exists());
+    let spool = spooled.filter_map(|stream| spool_line(layout, *stream).map_err(|error| note(&error)).ok()).collect();
     let alive = |pid: u32, at: i64| now_us() - at < FRESH_US && crate::host::is_ours(pid);
     Report {
         version: crate::host::VERSION.into(),

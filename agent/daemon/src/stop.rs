@@ -1,7 +1,8 @@
 //! SIGTERM and SIGINT as a flag, for processes that are threads.
 //!
 //! Owns the signals' mask: they are blocked in every thread, and one thread waits for them. Call [`Stop::on_signals`]
-//! before any other thread is started. A child process starts with an empty mask again.
+//! before any other thread is started. A child process inherits the mask: one that handles the signals by other means
+//! calls [`unblock`] first.
 
 use std::io;
 use std::sync::Arc;
@@ -49,6 +50,17 @@ impl Stop {
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// Lets SIGTERM and SIGINT through again, whatever the parent has blocked.
+///
+/// # Errors
+/// The operating system refuses.
+pub fn unblock() -> io::Result<()> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGTERM);
+    signals.add(Signal::SIGINT);
+    Ok(signals.thread_unblock()?)
 }
 
 /// Ends this process in order (SIGTERM) when its parent ends. `parent` is who started it: it may be gone already.

@@ -14,7 +14,7 @@ mod stream;
 use std::io;
 use std::time::{Duration, Instant};
 
-use beffroi_schema::batch::{EpochStart, Gap, GapReason, HostInfo, PreviousEpoch, Record, StreamHead};
+use beffroi_schema::batch::{EpochStart, Gap, GapReason, Heartbeat, HostInfo, PreviousEpoch, Record, StreamHead};
 use beffroi_schema::{AgentId, Epoch, SigningKey, Stream};
 
 use crate::clock::now_us;
@@ -185,6 +185,24 @@ impl Spool {
         }
         self.sync();
         self.streams.iter().map(StreamSpool::not_durable).sum()
+    }
+
+    /// Adds a heartbeat that says nothing but the heads: what a run without a sensor ends with, so that a missing tail is
+    /// found.
+    pub fn last_heartbeat(&mut self) {
+        let heartbeat = Heartbeat {
+            seq: 0,
+            ts: now_us(),
+            heads: self.heads(),
+            hooks: Vec::new(),
+            counters: Vec::new(),
+            spool_bytes: self.bytes(),
+            spool_oldest: 0,
+            cpu_us: 0,
+            rss_bytes: 0,
+            policy_version: 0,
+        };
+        self.push(Stream::Detection, Record::Heartbeat(heartbeat));
     }
 
     /// Ends the run in order: everything durable, the heads stored as a clean stop. Returns the records abandoned.

@@ -131,7 +131,7 @@ impl Uplink {
         if self.renewal.is_due(now_us()) {
             self.renew().await;
         }
-        if let Some(wait) = self.pacing.wait() {
+        if let Some(wait) = self.pacing.wait(Instant::now()) {
             return wait;
         }
         if self.greeted.is_none_or(|at| at.elapsed() >= HELLO_INTERVAL) && !self.greet().await {
@@ -154,7 +154,7 @@ impl Uplink {
             Err(error) => {
                 tracing::error!(%error, "a request ended in an error of this program");
                 self.lanes.iter_mut().for_each(Lane::failed);
-                self.pacing.failed(None, pacing::jitter());
+                self.pacing.failed(None, pacing::jitter(), Instant::now());
             }
         }
     }
@@ -207,7 +207,7 @@ impl Uplink {
             GatewayError::Refused { retry_after, .. } => *retry_after,
             _ => None,
         };
-        let pause = self.pacing.failed(retry_after, pacing::jitter());
+        let pause = self.pacing.failed(retry_after, pacing::jitter(), Instant::now());
         if self.status.now.state != UplinkState::Retrying {
             tracing::warn!(%error, pause_ms = pause.as_millis(), "nothing can be sent; trying again");
         }

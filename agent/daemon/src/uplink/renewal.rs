@@ -89,7 +89,8 @@ impl Renewal {
         if self.read_at.elapsed() >= RELOAD {
             self.reload();
         }
-        self.pacing.wait().is_none() && (self.wanted || self.validity.is_some_and(|validity| is_old(validity, now_us)))
+        self.pacing.wait(Instant::now()).is_none()
+            && (self.wanted || self.validity.is_some_and(|validity| is_old(validity, now_us)))
     }
 
     /// Whether key or certificate were replaced by somebody else since they were last looked at.
@@ -116,7 +117,7 @@ impl Renewal {
                 Ok(())
             }
             Err(error) => {
-                self.pacing.failed(None, super::pacing::jitter());
+                self.pacing.failed(None, super::pacing::jitter(), Instant::now());
                 Err(error)
             }
         }

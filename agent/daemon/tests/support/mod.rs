@@ -1,0 +1,217 @@
+//! A gateway for tests: real TLS with a CA of its own, answers as it is told, keeps what it accepted.
+
+#![allow(dead_code)] // Each test file uses its part.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use beffroi_agent::clock::now_us;
+use beffroi_agent::enroll::enroll;
+use beffroi_agent::layout::Layout;
+use beffroi_agent::users::User;
+use beffroi_agent::{config::UplinkConfig, identity::Enrolment};
+use beffroi_schema::batch::Envelope;
+use beffroi_schema::session::{
+    CertificateResponse, EnrollRequest, EnrollToken, Hello, PURPOSE_ENROLL, PURPOSE_RENEW, RenewRequest, verify_proof,
+};
+use beffroi_schema::{AgentId, Stream};
+use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+/// What a request for a batch is answered with.
+#[derive(Debug, Clone)]
+pub struct Say {
+    pub status: u16,
+    pub retry_after: Option<u64>,
+}
+
+pub fn say(status: u16) -> Say {
+    Say { status, retry_after: None }
+}
+
+#[derive(Default)]
+pub struct Book {
+    /// Answer for every batch, unless its stream has one of its own; 202 when empty.
+    pub always: Option<Say>,
+    pub of_stream: HashMap<Stream, Say>,
+    /// Answers that come first, one each.
+    pub first: Vec<Say>,
+    /// Status of every request for a batch, in order.
+    pub answered: Vec<u16>,
+    /// Batches that were answered with 202.
+    pub accepted: Vec<Vec<u8>>,
+    pub renewals: usize,
+    /// Life of certificates (seconds from now): begin and end.
+    pub life: (i64, i64),
+    pub keys: HashMap<AgentId, [u8; 32]>,
+}
+
+pub struct FakeGateway {
+    pub url: String,
+    pub ca_pem: String,
+    pub ca_sha256: String,
+    pub book: Arc<Mutex<Book>>,
+    issuer: Arc<Issuer<'static, KeyPair>>,
+}
+
+impl FakeGateway {
+    pub async fn start(ca_name: &str) -> Arc<Self> {
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, ca_name);
+        let key = KeyPair::generate().unwrap();
+        let ca = params.self_signed(&key).unwrap();
+        let issuer = Issuer::new(params, key);
+        let leaf_key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new(vec!["127.0.0.1".to_string()]).unwrap().signed_by(&leaf_key, &issuer).unwrap();
+        let ca_der = CertificateDer::from(ca.der().to_vec());
+        let config = server_config(&ca_der, leaf.der().to_vec(), &leaf_key);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gateway = Arc::new(Self {
+            url: format!("https://{}", listener.local_addr().unwrap()),
+            ca_pem: ca.pem(),
+            ca_sha256: beffroi_agent::tls::fingerprint(&ca_der),
+            book: Arc::new(Mutex::new(Book { life: (0, 7 * 86_400), ..Book::default() })),
+            issuer: Arc::new(issuer),
+        });
+        let (serving, acceptor) = (Arc::clone(&gateway), TlsAcceptor::from(Arc::new(config)));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (gateway, acceptor) = (Arc::clone(&serving), acceptor.clone());
+                tokio::spawn(async move { gateway.serve(acceptor, stream).await });
+            }
+        });
+        gateway
+    }
+
+    pub fn token(&self) -> EnrollToken {
+        EnrollToken {
+            gateway: self.url.clone(),
+            tenant: "interieur".into(),
+            ca_sha256: self.ca_sha256.clone(),
+            root_sha256: String::new(),
+            token_id: "t1".into(),
+            secret: "00112233445566778899aabbccddeeff".into(),
+        }
+    }
+
+    pub async fn enrol(&self, state: &Path) -> (Layout, Enrolment) {
+        let layout = Layout::new(state);
+        let user = User::for_process(None, "beffroi-uplink", "uplink.user").unwrap();
+        let enrolment = enroll(&layout, &self.token().to_text(), &UplinkConfig::default(), &user).await.unwrap();
+        (layout, enrolment)
+    }
+
+    async fn serve(&self, acceptor: TlsAcceptor, stream: TcpStream) {
+        let Ok(mut stream) = acceptor.accept(stream).await else { return };
+        let has_certificate = stream.get_ref().1.peer_certificates().is_some();
+        while let Some((path, body)) = read_request(&mut stream).await {
+            let (status, retry_after, answer) = self.answer(&path, &body, has_certificate);
+            let retry = retry_after.map_or(String::new(), |seconds| format!("retry-after: {seconds}\r\n"));
+            let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n{retry}\r\n", answer.len());
+            if stream.write_all(head.as_bytes()).await.is_err() || stream.write_all(&answer).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn answer(&self, path: &str, body: &[u8], has_certificate: bool) -> (u16, Option<u64>, Vec<u8>) {
+        match path {
+            "/v1/enroll" => {
+                let request: EnrollRequest = serde_json::from_slice(body).unwrap();
+                let mut key = [0; 32];
+                hex::decode_to_slice(&request.public_key, &mut key).unwrap();
+                assert!(verify_proof(&key, PURPOSE_ENROLL, &request.csr, 0, &request.proof));
+                self.book.lock().unwrap().keys.insert(AgentId::of_public_key(&key), key);
+                (200, None, self.certify(AgentId::of_public_key(&key), &request.csr))
+            }
+            "/v1/renew" => {
+                let request: RenewRequest = serde_json::from_slice(body).unwrap();
+                let key = self.book.lock().unwrap().keys[&request.agent_id];
+                assert!(verify_proof(&key, PURPOSE_RENEW, &request.csr, request.ts, &request.proof));
+                self.book.lock().unwrap().renewals += 1;
+                (200, None, self.certify(request.agent_id, &request.csr))
+            }
+            "/v1/hello" if has_certificate => {
+                let hello: Hello = serde_json::from_slice(body).unwrap();
+                (200, None, serde_json::to_vec(&Hello { software: "fake/1".into(), ts: now_us(), ..hello }).unwrap())
+            }
+            "/v1/batches" if has_certificate => self.take(body),
+            _ => (401, None, b"{\"code\":\"no_certificate\",\"error\":\"no client certificate\",\"hint\":\"enrol\"}".to_vec()),
+        }
+    }
+
+    fn take(&self, body: &[u8]) -> (u16, Option<u64>, Vec<u8>) {
+        let stream = Envelope::parse(body).unwrap().header.stream;
+        let mut book = self.book.lock().unwrap();
+        let said = match book.first.is_empty() {
+            false => book.first.remove(0),
+            true => book.of_stream.get(&stream).cloned().or(book.always.clone()).unwrap_or(say(202)),
+        };
+        book.answered.push(said.status);
+        if said.status == 202 {
+            book.accepted.push(body.to_vec());
+            return (202, None, b"{\"accepted\":true}".to_vec());
+        }
+        let error = format!("{{\"code\":\"told\",\"error\":\"told to say {}\",\"hint\":\"none\"}}", said.status);
+        (said.status, said.retry_after, error.into_bytes())
+    }
+
+    fn certify(&self, agent: AgentId, csr: &str) -> Vec<u8> {
+        let (begin, end) = self.book.lock().unwrap().life;
+        let mut request = CertificateSigningRequestParams::from_pem(csr).unwrap();
+        let now = std::time::SystemTime::now();
+        let at = |seconds: i64| match u64::try_from(seconds) {
+            Ok(after) => now + Duration::from_secs(after),
+            Err(_) => now - Duration::from_secs(seconds.unsigned_abs()),
+        };
+        request.params.not_before = at(begin).into();
+        request.params.not_after = at(end).into();
+        let certificate = request.signed_by(&self.issuer).unwrap().pem();
+        let response = CertificateResponse {
+            tenant: "interieur".into(),
+            agent_id: agent,
+            certificate,
+            ca: self.ca_pem.clone(),
+            not_after: now_us() + end * 1_000_000,
+            labels: [("site".to_string(), "paris".to_string())].into(),
+        };
+        serde_json::to_vec(&response).unwrap()
+    }
+}
+
+fn server_config(ca: &CertificateDer<'static>, leaf: Vec<u8>, key: &KeyPair) -> rustls::ServerConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(ca.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .allow_unauthenticated()
+        .build()
+        .unwrap();
+    let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+    rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![leaf.into(), ca.clone()], key)
+        .unwrap()
+}
+
+async fn read_request(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<(String, Vec<u8>)> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+    let path = head.split_whitespace().nth(1)?.to_string();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"))?.trim().parse().ok()?;
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    Some((path, body))
+}
