@@ -1,5 +1,7 @@
 //! Who gets a certificate, and who does not: tokens, proofs, renewals, revocations.
 
+#![allow(clippy::unwrap_used)] // tests may panic
+
 mod common;
 
 use beffroi_gateway::testing::{FakeAgent, Refused, SECRET, post_json, stranger, token};

@@ -1,5 +1,7 @@
 //! What the gateway promises about batches: verbatim, from whom the certificate says, bounded, acknowledged when durable.
 
+#![allow(clippy::unwrap_used)] // tests may panic
+
 mod common;
 
 use beffroi_gateway::Roles;

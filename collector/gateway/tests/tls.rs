@@ -1,5 +1,7 @@
 //! The door itself: which handshakes succeed, how long a stranger may stand in it, how a revoked host is shown out.
 
+#![allow(clippy::unwrap_used)] // tests may panic
+
 mod common;
 
 use std::sync::Arc;

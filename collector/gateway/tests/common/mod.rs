@@ -1,5 +1,5 @@
 //! A gateway on a loopback port over an embedded bus in a temporary folder.
-#![allow(dead_code)] // each test binary uses its part
+#![allow(dead_code, clippy::unwrap_used)] // each test binary uses its part; tests may panic
 
 use std::net::SocketAddr;
 use std::time::Duration;
