@@ -232,7 +232,11 @@ impl Composer {
         let mut event = self.event(category, &net.header, &process);
         event.set(Field::PROTOCOL, protocol(net.protocol).as_str());
         let mut set = |ip: Field, port: Field, address: IpAddr, number: u16| {
-            event.set(ip, address.to_string()).set(port, u32::from(number));
+            event.set(ip, address.to_string());
+            // Port 0 is no port: an attempt that failed before one was chosen.
+            if number != 0 {
+                event.set(port, u32::from(number));
+            }
         };
         // Source is always the side that opens the connection.
         if net.op == NET_ACCEPT {

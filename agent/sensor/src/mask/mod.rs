@@ -46,13 +46,11 @@ fn mask_words(words: &mut [Vec<u8>]) -> bool {
     for at in 0..words.len() {
         let script = at > 0 && is_script_flag(&words[at - 1]) && words[at].iter().any(u8::is_ascii_whitespace);
         let word = &mut words[at];
-        if let Some(found) = tools::find(word, tool) {
-            tool = Some(found);
-        }
         if expect != Expect::Nothing && apply(expect, word, &mut any) {
             expect = Expect::Nothing;
             continue;
         }
+        tool = tools::find(word, tool);
         expect = Expect::Nothing;
         if script {
             continue;
@@ -113,12 +111,19 @@ fn replace_from(word: &mut Vec<u8>, mut at: usize) -> bool {
     true
 }
 
-/// Position of the value in `NAME=value`, `--name=value`, `-Dname=value`, `/name:value`, where the name is a secret's.
+/// Position of the value in `NAME=value`, `--name=value`, `-Dname=value`, `--env=NAME=value`, where the name is a secret's.
 fn assigned_secret(word: &[u8]) -> Option<usize> {
-    let start = word.iter().position(|byte| !matches!(byte, b'-' | b'"' | b'\''))?;
-    let end = start + word[start..].iter().position(|byte| *byte == b'=')?;
-    let name = word[start..end].strip_prefix(b"D").filter(|_| start == 1).unwrap_or(&word[start..end]);
-    (is_secret_name(name) && end + 1 < word.len()).then_some(end + 1)
+    let mut start = word.iter().position(|byte| !matches!(byte, b'-' | b'"' | b'\''))?;
+    if word.starts_with(b"-D") {
+        start += 1;
+    }
+    while let Some(end) = word[start..].iter().position(|byte| *byte == b'=').map(|at| start + at) {
+        if end + 1 < word.len() && is_secret_name(&word[start..end]) {
+            return Some(end + 1);
+        }
+        start = end + 1;
+    }
+    None
 }
 
 /// `--password`, `-password`: the value is the next word.

@@ -23,10 +23,12 @@ pub struct Tool {
     /// Without one of these words after it, the options mean something else.
     subcommands: &'static [&'static str],
     options: &'static [(&'static str, Takes)],
+    /// It only starts another command: its first word that is no option ends it.
+    wraps: bool,
 }
 
 const fn tool(names: &'static [&'static str], options: &'static [(&'static str, Takes)]) -> Tool {
-    Tool { names, subcommands: &[], options }
+    Tool { names, subcommands: &[], options, wraps: false }
 }
 
 static TOOLS: [Tool; 19] = [
@@ -48,7 +50,7 @@ static TOOLS: [Tool; 19] = [
         ],
         &[("-p", Takes::Attached)],
     ),
-    tool(&["sshpass"], &[("-p", Takes::Both)]),
+    Tool { names: &["sshpass"], subcommands: &[], options: &[("-p", Takes::Both)], wraps: true },
     tool(
         &["curl"],
         &[
@@ -90,11 +92,13 @@ static TOOLS: [Tool; 19] = [
         names: &["docker", "podman", "nerdctl", "buildah", "skopeo", "helm", "oras", "az", "oc", "crane"],
         subcommands: &["login"],
         options: &[("-p", Takes::Both)],
+        wraps: false,
     },
     Tool {
         names: &["aws"],
         subcommands: &["configure"],
         options: &[("aws_secret_access_key", Takes::Next), ("aws_session_token", Takes::Next)],
+        wraps: false,
     },
     tool(&["gpg", "gpg2"], &[("--passphrase", Takes::Next)]),
 ];
@@ -110,7 +114,7 @@ fn base_name(word: &[u8]) -> &[u8] {
     word.rsplit(|byte| *byte == b'/').next().unwrap_or(word)
 }
 
-/// The tool that this word starts, or the current one with its subcommand met.
+/// The tool at work once this word is met.
 pub fn find(word: &[u8], current: Option<Current>) -> Option<Current> {
     let name = base_name(word);
     let named = |list: &[&str]| list.iter().any(|known| known.as_bytes() == name);
@@ -119,8 +123,10 @@ pub fn find(word: &[u8], current: Option<Current>) -> Option<Current> {
     {
         return Some(Current { armed: true, ..current });
     }
-    let tool = TOOLS.iter().find(|tool| named(tool.names))?;
-    Some(Current { tool, armed: tool.subcommands.is_empty() })
+    match TOOLS.iter().find(|tool| named(tool.names)) {
+        Some(tool) => Some(Current { tool, armed: tool.subcommands.is_empty() }),
+        None => current.filter(|current| !current.tool.wraps || word.starts_with(b"-")),
+    }
 }
 
 impl Current {
