@@ -231,3 +231,40 @@ async fn a_gateway_that_is_away_is_named_with_its_address() {
         .to_string();
     assert!(error.contains(&free.to_string()) && error.contains("cannot be reached"), "{error}");
 }
+
+/// An HTTP proxy that knows CONNECT; counts the tunnels it made.
+async fn connect_proxy() -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let tunnels = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = tunnels.clone();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let counted = counted.clone();
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(client.read_u8().await.unwrap());
+                }
+                let head = String::from_utf8(head).unwrap();
+                let target = head.strip_prefix("CONNECT ").unwrap().split_whitespace().next().unwrap().to_string();
+                let mut server = tokio::net::TcpStream::connect(target).await.unwrap();
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+                counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    (url, tunnels)
+}
+
+#[tokio::test]
+async fn a_configured_proxy_is_used_and_cannot_look_inside() {
+    let gateway = FakeGateway::start("CA").await;
+    let (proxy, tunnels) = connect_proxy().await;
+    let dir = tempfile::tempdir().unwrap();
+    let config = UplinkConfig { proxy: Some(proxy), ..UplinkConfig::default() };
+    enroll(&Layout::new(dir.path()), &gateway.token().to_text(), &config, &User::current()).await.unwrap();
+    assert_eq!(tunnels.load(std::sync::atomic::Ordering::Relaxed), 1);
+}

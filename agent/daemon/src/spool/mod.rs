@@ -30,6 +30,9 @@ use stream::StreamSpool;
 /// How often heads are made durable and acknowledged segments are deleted.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(3);
 
+/// How often the uplink's cursors are read: its lag decides how large batches become.
+const CURSOR_INTERVAL: Duration = Duration::from_millis(200);
+
 /// Who writes: everything that a batch header says of its author.
 #[derive(Clone)]
 pub struct Author {
@@ -92,6 +95,7 @@ pub struct Spool {
     streams: Vec<StreamSpool>,
     room: Room,
     upkeep_due: Instant,
+    cursors_due: Instant,
 }
 
 impl Spool {
@@ -109,8 +113,9 @@ impl Spool {
             Role::Replay => None,
         };
         let room = Room::new(layout.root(), config);
-        let mut spool =
-            Self { author, layout: layout.clone(), role, streams, room, upkeep_due: Instant::now() + UPKEEP_INTERVAL };
+        let now = Instant::now();
+        let layout = layout.clone();
+        let mut spool = Self { author, layout, role, streams, room, upkeep_due: now + UPKEEP_INTERVAL, cursors_due: now };
         // From now on the heads file names this epoch, so that the next one can tell its batches on the spool.
         spool.persist_heads(false)?;
         spool.start_epoch(previous);
@@ -162,6 +167,12 @@ impl Spool {
     /// Seals, writes and syncs what is due; keeps heads and acknowledged segments in order.
     pub fn tick(&mut self) {
         let now = Instant::now();
+        if now >= self.cursors_due {
+            self.cursors_due = now + CURSOR_INTERVAL;
+            for spool in &mut self.streams {
+                spool.refresh_cursor(&self.layout);
+            }
+        }
         for stream in Stream::ALL {
             if self.streams[usize::from(stream.number())].due().is_some_and(|due| due <= now) {
                 self.write_out(stream);
@@ -180,10 +191,13 @@ impl Spool {
 
     /// Seals, writes and syncs everything. Returns how many records could not be made durable.
     pub fn flush(&mut self) -> u64 {
-        for stream in Stream::ALL {
-            self.write_out(stream);
+        // Twice: a loss is declared only when what waited before it has been written.
+        for _ in 0..2 {
+            for stream in Stream::ALL {
+                self.write_out(stream);
+            }
+            self.sync();
         }
-        self.sync();
         self.streams.iter().map(StreamSpool::not_durable).sum()
     }
 

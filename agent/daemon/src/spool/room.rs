@@ -33,8 +33,8 @@ pub(super) fn segment_bytes(config: &SpoolConfig) -> u64 {
 /// What limits the spool.
 pub(super) struct Room {
     path: PathBuf,
-    config: SpoolConfig,
-    asked: Option<Instant>,
+    pub(super) config: SpoolConfig,
+    pub(super) asked: Option<Instant>,
     spare: u64,
 }
 

@@ -212,3 +212,32 @@ fn a_spool_that_another_process_writes_is_refused_as_locked() {
     let Err(error) = Spool::open(&layout, author(&layout), &small(), Role::Replay) else { panic!("two writers") };
     assert!(error.is_locked(), "{error}");
 }
+
+#[test]
+fn a_disk_without_room_costs_records_only_beyond_the_memory_and_says_how_many() {
+    let (_dir, layout) = layout();
+    let mut spool = open(&layout);
+    // From now on the disk must keep everything that it has free.
+    spool.room.config.keep_free_bytes = u64::MAX;
+    spool.room.asked = None;
+    for number in 0..1000 {
+        spool.push(Stream::File, noise(number));
+    }
+    let abandoned = spool.flush();
+    assert!(abandoned >= 1000 - 1, "{abandoned}");
+    let lost = spool.stats()[3].lost;
+    assert!(lost > 0 && lost < 1000, "{lost}");
+    spool.room.config.keep_free_bytes = 0;
+    spool.room.asked = None;
+    assert_eq!(spool.flush(), 0);
+    let records = collect(&layout, Stream::File);
+    let declared: u64 = records
+        .iter()
+        .filter_map(|(_, record)| match record {
+            Record::Gap(gap) if gap.evicted.is_none() => gap.count,
+            _ => None,
+        })
+        .sum();
+    let events = records.iter().filter(|(_, record)| matches!(record, Record::Event(_))).count() as u64;
+    assert_eq!((declared, events), (lost, 1000 - lost));
+}

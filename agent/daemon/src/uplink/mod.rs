@@ -293,8 +293,15 @@ impl Uplink {
 
     async fn drain(mut self, mut sending: JoinSet<Sent>) {
         let deadline = Instant::now() + DRAIN;
-        while let Ok(Some(done)) = tokio::time::timeout_at(deadline, sending.join_next()).await {
-            self.take_joined(done);
+        loop {
+            // The sensor stops first: its last batches still go, as long as the gateway takes them.
+            if self.status.now.state == UplinkState::Sending && Instant::now() < deadline {
+                self.turn(&mut sending).await;
+            }
+            match tokio::time::timeout_at(deadline, sending.join_next()).await {
+                Ok(Some(done)) => self.take_joined(done),
+                Ok(None) | Err(_) => break,
+            }
         }
         let positions: Vec<u64> = self.lanes.iter().map(Lane::position).collect();
         tracing::info!(

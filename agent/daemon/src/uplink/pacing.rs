@@ -12,7 +12,7 @@ const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// The pause before the next request.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Pacing {
     failures: u32,
     not_before: Option<Instant>,
@@ -21,7 +21,7 @@ pub struct Pacing {
 impl Pacing {
     /// No pause.
     pub fn new() -> Self {
-        Self { failures: 0, not_before: None }
+        Self::default()
     }
 
     /// A request was answered well.
