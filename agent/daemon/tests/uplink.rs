@@ -109,7 +109,7 @@ async fn the_cursor_moves_on_an_acknowledgement_and_on_nothing_else() {
     let running = send(&layout, &enrolment);
     until("some refusals", || gateway.book.lock().unwrap().answered.len() >= 4).await;
     assert!(Stream::ALL.iter().all(|stream| cursor(&layout, *stream) == 0));
-    let busy = Say { status: 429, retry_after: Some(1) };
+    let busy = Say { retry_after: Some(1), ..say(429) };
     {
         let mut book = gateway.book.lock().unwrap();
         // A 200 is no 202: nobody has promised anything.
@@ -162,6 +162,19 @@ async fn a_revoked_host_stops_sending_and_says_so() {
     let answered = gateway.book.lock().unwrap().answered.len();
     assert!(answered <= 3, "{answered} requests: more than were on the way when the first was refused");
     assert!(Stream::ALL.iter().all(|stream| cursor(&layout, *stream) == 0));
+}
+
+#[tokio::test]
+async fn a_gateway_that_has_not_heard_of_the_enrolment_yet_is_asked_again() {
+    let gateway = FakeGateway::start("CA").await;
+    let dir = tempfile::tempdir().unwrap();
+    let (layout, enrolment) = gateway.enrol(dir.path()).await;
+    fill(&layout, &enrolment, 1);
+    gateway.book.lock().unwrap().first = vec![Say { code: "agent_unknown", ..say(403) }];
+    let running = send(&layout, &enrolment);
+    until("everything sent", || all_sent(&layout)).await;
+    running.end().await;
+    check_accepted(&gateway, 5 + 3);
 }
 
 #[tokio::test]

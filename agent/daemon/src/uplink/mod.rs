@@ -194,6 +194,8 @@ impl Uplink {
         self.status.now.detail = error.to_string();
         self.greeted = None;
         let retry_after = match error {
+            // Just enrolled at another gateway: this one hears of it within seconds.
+            GatewayError::Refused { status: 403, code, .. } if code == "agent_unknown" => None,
             GatewayError::Refused { status: 403, .. } => {
                 tracing::error!(%error, "the gateway does not want this host; nothing more is sent");
                 self.status.now.state = UplinkState::Stopped;

@@ -29,10 +29,11 @@ use tokio_rustls::TlsAcceptor;
 pub struct Say {
     pub status: u16,
     pub retry_after: Option<u64>,
+    pub code: &'static str,
 }
 
 pub fn say(status: u16) -> Say {
-    Say { status, retry_after: None }
+    Say { status, retry_after: None, code: "told" }
 }
 
 #[derive(Default)]
@@ -159,7 +160,7 @@ impl FakeGateway {
             book.accepted.push(body.to_vec());
             return (202, None, b"{\"accepted\":true}".to_vec());
         }
-        let error = format!("{{\"code\":\"told\",\"error\":\"told to say {}\",\"hint\":\"none\"}}", said.status);
+        let error = format!("{{\"code\":\"{}\",\"error\":\"told to say {}\",\"hint\":\"none\"}}", said.code, said.status);
         (said.status, said.retry_after, error.into_bytes())
     }
 
