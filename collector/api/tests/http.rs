@@ -28,6 +28,7 @@ struct Api {
 
 impl Api {
     async fn start(store: Store, bus: beffroi_bus::Bus, stop: CancellationToken) -> Self {
+        support::provider();
         let folder = tempfile::tempdir().unwrap();
         let options =
             Options { listen: "127.0.0.1:0".parse().unwrap(), token_file: folder.path().join("api/admin.token"), tls: None };

@@ -213,10 +213,10 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// A value of a parameter of type `Array(String)`: quoted elements, and the whole escaped once more as a field.
+/// A value of a parameter of type `Array(String)`: quoted elements, each escaped once.
 fn array(list: &[String]) -> String {
     let quoted: Vec<String> = list.iter().map(|text| format!("'{}'", escape(text).replace('\'', "\\'"))).collect();
-    escape(&format!("[{}]", quoted.join(",")))
+    format!("[{}]", quoted.join(","))
 }
 
 #[cfg(test)]

@@ -178,7 +178,12 @@ mod tests {
     use super::*;
 
     /// Frozen: a released file never changes; a change is a new file.
-    const FROZEN: &[(&str, &str)] = &[("0001_events", ""), ("0002_coverage", ""), ("0003_alerts", ""), ("0004_operations", "")];
+    const FROZEN: &[(&str, &str)] = &[
+        ("0001_events", "76e325238760ad1b2cadc5e15f10ce5cd9ce44ed36c82c1950437096ec0d5f49"),
+        ("0002_coverage", "c60f77db22c26a9c9003066c861c0a58f8647bfc48a51f7d7f512e0d22c6d188"),
+        ("0003_alerts", "1a8e3d401ed380f11fbe31823ba44141d8c80a884ef4899ac5fe1d3c6b23fda2"),
+        ("0004_operations", "c8b0221edde941717316553a2b76bff229822a9273b7b334dbbee39edecb0e5e"),
+    ];
 
     #[test]
     fn a_released_migration_is_never_changed() {

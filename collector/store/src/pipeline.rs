@@ -175,8 +175,11 @@ impl Running<'_> {
     /// Starts inserts of batches that are due.
     async fn launch(&mut self) -> Result<(), BusError> {
         let bounds = self.bounds();
-        let partitions: Vec<i32> = self.lanes.keys().copied().collect();
-        for partition in partitions {
+        // The one that has waited longest first: no partition starves.
+        let due = self.lanes.iter().filter_map(|(partition, lane)| Some((lane.due(&bounds)?, *partition)));
+        let mut due: Vec<(Instant, i32)> = due.collect();
+        due.sort_unstable();
+        for (_, partition) in due {
             if self.inserts.len() >= INSERTS {
                 return Ok(());
             }

@@ -24,6 +24,8 @@ use crate::status::FeedStatus;
 const CONNECT_LAST: Duration = Duration::from_secs(5);
 /// How often holes are looked for. With the grace of a hole (30 s) one is found within 60 s.
 const HOLES_EVERY: Duration = Duration::from_secs(15);
+/// Every how many of these rounds conflicting identities are looked for: a minute.
+const CONFLICTS_EVERY: u64 = 4;
 /// How often ClickHouse is asked whether it is there, so that health tells the truth also when nothing is to be stored.
 const PING_EVERY: Duration = Duration::from_secs(2);
 
@@ -124,7 +126,7 @@ async fn watch_clickhouse(store: Store, shared: Arc<Shared>, stop: CancellationT
 }
 
 async fn watch_holes(store: Store, shared: Arc<Shared>, stop: CancellationToken) {
-    loop {
+    for round in 0u64.. {
         tokio::select! {
             () = tokio::time::sleep(HOLES_EVERY) => {}
             () = stop.cancelled() => return,
@@ -147,19 +149,25 @@ async fn watch_holes(store: Store, shared: Arc<Shared>, stop: CancellationToken)
             }
             Err(error) => tracing::debug!(%error, "cannot look for holes now"),
         }
-        match store.conflicts(&TenantScope::all()).await {
-            Ok(conflicts) => {
-                metrics::gauge!("beffroi_store_identity_conflicts").set(conflicts.len() as f64);
-                if let Some(first) = conflicts.first() {
-                    tracing::error!(
-                        conflicts = conflicts.len(),
-                        event_id = first.event_id,
-                        "one event id stands for different contents"
-                    );
-                }
-            }
-            Err(error) => tracing::debug!(%error, "cannot look for conflicting identities now"),
+        if round % CONFLICTS_EVERY == 0 {
+            watch_conflicts(&store).await;
         }
+    }
+}
+
+async fn watch_conflicts(store: &Store) {
+    match store.conflicts(&TenantScope::all()).await {
+        Ok(conflicts) => {
+            metrics::gauge!("beffroi_store_identity_conflicts").set(conflicts.len() as f64);
+            if let Some(first) = conflicts.first() {
+                tracing::error!(
+                    conflicts = conflicts.len(),
+                    event_id = first.event_id,
+                    "one event id stands for different contents"
+                );
+            }
+        }
+        Err(error) => tracing::debug!(%error, "cannot look for conflicting identities now"),
     }
 }
 

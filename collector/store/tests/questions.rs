@@ -261,7 +261,7 @@ async fn events_are_found_by_every_operation_grouped_and_counted() {
         assert_eq!(events(&store, &all, vec![filter(field, op, value)]).await.unwrap().len(), count, "{field} {op:?} {value}");
     }
     let odd = events(&store, &all, vec![filter("argv", Op::Contains, "b c")]).await.unwrap().remove(0);
-    assert_eq!(odd["CommandLine"], "bad \u{fffd}\u{fffd} bytes");
+    assert_eq!(odd["CommandLine"], "bad \u{fffd} bytes");
     assert_eq!(odd["event_id"].as_str().unwrap().parse::<EventId>().unwrap().agent, agent.id());
     assert!(odd.get("Image").is_none() && odd["ts"].as_str().unwrap().ends_with('Z'));
     let id = odd["event_id"].as_str().unwrap();

@@ -45,6 +45,7 @@ pub struct AlertSummary {
     /// Id.
     pub alert_id: String,
     /// Gravest level.
+    #[serde(default)]
     pub level: String,
     /// Tenant.
     pub tenant: String,
@@ -127,7 +128,7 @@ impl Line {
     }
 }
 
-const LINES: &str = "SELECT *, count() OVER () AS total FROM (SELECT alert_id, tenant, max(level) AS level_number, '' AS level, \
+const LINES: &str = "SELECT *, count() OVER () AS total FROM (SELECT alert_id, tenant, max(m.level) AS level_number, \
     argMax(m.rule_id, m.event_time) AS rule_id, argMax(m.rule_title, m.event_time) AS rule_title, \
     argMax(m.host, m.event_time) AS hostname, argMax(m.agent, m.event_time) AS agent_id, argMax(m.user, m.event_time) AS user, \
     argMax(m.what, m.event_time) AS what, uniqExact(m.match_id) AS count, min(m.event_time) AS first_seen, \

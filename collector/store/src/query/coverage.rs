@@ -157,7 +157,8 @@ impl Store {
                 WHERE first <= seen)
             SELECT tenant, concat(agent, '-', epoch, '-', toString(stream), '-', toString(seq)) AS event_id,
                 uniqExact(content) AS contents
-            FROM events WHERE {scope} AND (tenant, agent, epoch, stream) IN overlapping
+            FROM events WHERE {scope} AND received_at >= fromUnixTimestamp64Micro({active:Int64}, 'UTC')
+                AND (tenant, agent, epoch, stream) IN overlapping
             GROUP BY tenant, agent, epoch, stream, seq HAVING contents > 1 ORDER BY event_id LIMIT 1000";
         let active = crate::sql::Param::Int(crate::time::now() - ACTIVE_US);
         self.database().all(Sql::scoped("conflicts", scope, TEXT).set("active", active)).await
