@@ -66,3 +66,40 @@ fn hit(found: &YaraMatch) -> Hit {
     let strings = found.strings.iter().take(MAX_STRINGS).map(|string| cut(&format!("{}@{:#x}", string.name, string.offset)));
     Hit { rule: cut(&found.rule), namespace: cut(&found.namespace), strings: strings.collect() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(rules: &str) -> (tempfile::TempDir, WorkerOptions) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("r.yar"), rules).unwrap();
+        let options = WorkerOptions {
+            rules: vec![dir.path().to_path_buf()],
+            max_file_bytes: 1000,
+            timeout_ms: 1000,
+            memory_bytes: 0,
+            identity: None,
+            parent: 0,
+        };
+        (dir, options)
+    }
+
+    #[test]
+    fn a_rule_finds_its_bytes_and_a_broken_one_beside_it_is_a_warning() {
+        let good = "rule Good { strings: $a = \"marker\" condition: $a }\n";
+        let (_dir, options) = options(&format!("{good}rule Broken {{ condition: nothing }}\n"));
+        let engine = YaraEngine::load(&options).unwrap();
+        assert!(!engine.warnings().is_empty());
+        let hits = engine.scan(b"a marker", Duration::from_secs(1)).unwrap();
+        assert_eq!((hits[0].rule.as_str(), hits[0].strings.as_slice()), ("Good", &["$a@0x2".to_string()][..]));
+        assert_eq!(engine.scan(b"clean", Duration::from_secs(1)).unwrap(), []);
+    }
+
+    #[test]
+    fn rules_of_which_none_loads_are_refused() {
+        let (_dir, options) = options("rule Broken { condition: nothing }");
+        let Err(why) = YaraEngine::load(&options) else { panic!("an engine without rules") };
+        assert!(why.contains("scan.rules"), "{why}");
+    }
+}
