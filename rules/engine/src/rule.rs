@@ -70,7 +70,7 @@ impl Correlation {
     }
 
     /// Ids of the rules and correlations it builds on; names in the text are resolved to ids.
-    pub fn references(&self) -> &[String] {
+    pub fn builds_on(&self) -> &[String] {
         &self.ast.rules
     }
 }

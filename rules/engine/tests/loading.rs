@@ -151,7 +151,7 @@ fn a_correlation_finds_its_rules_by_name_and_is_said_to_be_inert() {
     let text = "title: many\nid: many\ncorrelation:\n    type: event_count\n    rules: [starts_a]\n    group-by: [User]\n    timespan: 1m\n    condition: {gte: 3}\n";
     let (set, problems) = RuleSet::from_texts([("c.yml", text), ("r.yml", &base)]);
     assert_eq!(problems, []);
-    assert_eq!(set.correlations()[0].references(), ["good"]);
+    assert_eq!(set.correlations()[0].builds_on(), ["good"]);
     let sensor = Logsource { category: Category::ProcessCreation, product: Product::Linux, service: None };
     let inert = set.inert(&[sensor]);
     assert_eq!(inert.iter().map(|inert| inert.rule.id.as_str()).collect::<Vec<_>>(), ["many"]);
