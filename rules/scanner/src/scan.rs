@@ -107,7 +107,7 @@ pub struct ScanReport {
     pub incomplete: Option<Unknown>,
 }
 
-/// Scans with one pack. Making one costs about a millisecond, so keep it; scans do not influence each other.
+/// Scans with one pack. Making one sets the engine up, so keep it; scans do not influence each other.
 pub struct Scanner<'p> {
     pack: &'p RulePack,
     limits: ScanLimits,
