@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beffroi_api::{Options, start};
-use beffroi_bus::control::Control;
+use beffroi_bus::control::{Control, Outcome};
 use beffroi_bus::{TailFrom, Topic};
+use beffroi_schema::control::{AgentEnrolled, Change};
 use beffroi_schema::health::RoleHealth;
 use beffroi_schema::{Stream, wire};
 use beffroi_store::{Options as StoreOptions, Store};
@@ -255,4 +256,67 @@ async fn a_tail_answers_as_soon_as_an_alert_can_be_read_and_shows_it_once() {
     let list = api.get("/v1/alerts?since=1h&level=high").await;
     assert_eq!(list["total"], 1);
     rig.halt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_can_be_revoked_while_the_store_is_away_and_only_with_a_reason() {
+    let (api, bus, stop, _folder) = without_store().await;
+    let (_, token) = api.call(Method::POST, "/v1/enroll/tokens", Some(json!({"tenant": "a", "labels": {"site": "paris"}}))).await;
+    let agent = Agent::new(7, "a");
+    let control = Control::start(bus.clone(), stop.clone()).await.unwrap();
+    assert!(control.wait_ready().await);
+    let enrolled = Change::AgentEnrolled(AgentEnrolled {
+        agent_id: agent.id(),
+        public_key: agent.public_key(),
+        tenant: "a".into(),
+        token_id: token["token_id"].as_str().unwrap().into(),
+        labels: Default::default(),
+        host: agent.host.clone(),
+        remote: "192.0.2.7".into(),
+    });
+    assert_eq!(control.submit("enroll", enrolled).await.unwrap(), Outcome::Won);
+    let id = agent.id().to_string();
+    let mut tail = bus.tail(Topic::Control, TailFrom::Now).await.unwrap();
+    support::until("the API has read the enrolment", || async { api.get("/v1/enroll/tokens").await["tokens"][0]["used"] == 1 })
+        .await;
+    let path = format!("/v1/hosts/{}/revoke", &id[..10]);
+    for body in [json!({"reason": " "}), json!({}), json!({"reason": "x".repeat(2_000)})] {
+        assert_eq!(api.call(Method::POST, &path, Some(body)).await.0, StatusCode::BAD_REQUEST);
+    }
+    let (status, answer) = api.call(Method::POST, &path, Some(json!({"reason": "stolen"}))).await;
+    assert_eq!((status, &answer["agent_id"]), (StatusCode::OK, &json!(id)), "{answer}");
+    let record: Value = serde_json::from_slice(&tail.next().await.unwrap().value).unwrap();
+    assert_eq!((&record["kind"], &record["by"], &record["reason"]), (&json!("agent_revoked"), &json!("admin"), &json!("stolen")));
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_certificate_it_speaks_tls_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = support::bus(&folder.path().join("bus")).await;
+    let stop = CancellationToken::new();
+    support::provider();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let options = Options {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        token_file: folder.path().join("admin.token"),
+        tls: Some(beffroi_api::TlsOptions { cert: cert.clone(), key }),
+    };
+    let store = Store::connect(&StoreOptions::default()).unwrap();
+    let control = Control::start(bus.clone(), stop.clone()).await.unwrap();
+    let roles = Arc::new(Vec::new);
+    let handle = start(options.clone(), store.clone(), bus.clone(), control.clone(), roles.clone(), stop.clone()).await.unwrap();
+    let root = reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
+    let client = reqwest::Client::builder().tls_certs_only([root]).build().unwrap();
+    let port = handle.address().port();
+    let answer = client.get(format!("https://localhost:{port}/healthz")).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(client.get(format!("http://localhost:{port}/healthz")).send().await.is_err());
+    let swapped = Options { tls: Some(beffroi_api::TlsOptions { cert: cert.clone(), key: cert }), ..options };
+    let Err(error) = start(swapped, store, bus, control, roles, stop.clone()).await else { panic!("a certificate is no key") };
+    assert!(error.to_string().contains("private key"), "{error}");
+    stop.cancel();
 }

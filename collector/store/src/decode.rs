@@ -134,3 +134,89 @@ fn expanded(contents: &Contents) -> usize {
     };
     contents.records.iter().map(event).fold(0, usize::saturating_add)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use beffroi_bus::Topic;
+    use beffroi_schema::batch::{BatchBuilder, Header};
+    use beffroi_schema::{AgentId, BatchHash, Category, Epoch, Event, Field, Product, SigningKey, Stream, Text};
+
+    /// A signed batch as a record of the bus.
+    fn record(events: Vec<Event>) -> Record {
+        let key = SigningKey::from_bytes(&[1; 32]);
+        let public_key = key.verifying_key().to_bytes();
+        let mut builder = BatchBuilder::new(&HostInfo::default());
+        let last = events.len() as u64;
+        for (event, seq) in events.into_iter().zip(1..) {
+            let mut event = batch::Record::Event(event);
+            event.set_seq(seq);
+            builder.push(&event);
+        }
+        let header = Header {
+            tenant: "a".into(),
+            agent: AgentId::of_public_key(&public_key),
+            epoch: Epoch::new(1, 1),
+            stream: Stream::Exec,
+            first: 1,
+            last,
+            raw_size: 0,
+            previous: BatchHash::default(),
+            schema_version: beffroi_schema::limits::SCHEMA_VERSION,
+            public_key,
+        };
+        let value = builder.seal(header, &key).unwrap().bytes.to_vec().into();
+        Record { topic: Topic::Events, partition: 0, offset: 0, timestamp: 0, key: Default::default(), headers: vec![], value }
+    }
+
+    /// Rows and bytes by table.
+    fn rows_of(records: &[Record]) -> Vec<(Table, usize, usize)> {
+        let mut seen = Vec::new();
+        let mut sink = |table, block: crate::rows::TableBlock| {
+            seen.push((table, block.rows, block.body.len()));
+            true
+        };
+        let mut blocks = Blocks::new(&mut sink);
+        rows(records, 0, &mut blocks);
+        blocks.finish();
+        seen
+    }
+
+    fn event(list: &[Text]) -> Event {
+        let mut event = Event::new(Category::ProcessCreation, Product::Linux, 5);
+        event.set(Field::IMAGE, "/usr/bin/id").set(Field::COMMAND_LINE, "id -u").set(Field::PROCESS_ID, 7u64);
+        event.set(Field::ARGV, Value::List(list.into()));
+        event
+    }
+
+    #[test]
+    fn the_ledger_goes_last() {
+        let tables: Vec<_> = rows_of(&[record(vec![event(&[])])]).into_iter().map(|(table, rows, _)| (table, rows)).collect();
+        assert_eq!(tables, [(Table::Events, 1), (Table::Hosts, 1), (Table::Ledger, 1)]);
+    }
+
+    #[test]
+    fn a_small_batch_that_names_a_large_string_over_and_over_is_left_out() {
+        let large: Text = vec![b'x'; 100_000].into();
+        let bomb = event(&vec![large; 4_000]);
+        assert!(rows_of(&[record(vec![bomb])]).is_empty());
+    }
+
+    /// `cargo test -p beffroi-store --lib -- --ignored --nocapture rate`
+    #[test]
+    #[ignore = "a measurement"]
+    fn the_rate_of_one_core_from_signed_batch_to_insert_body() {
+        let list: Vec<Text> = (0..6).map(|n| format!("/usr/bin/ancestor-{n}").into_bytes().into()).collect();
+        let events = (0..1_000).map(|n| {
+            let mut event = event(&list);
+            event.set(Field::COMMAND_LINE, format!("id -u {n}")).set(Field::ANCESTOR_IMAGES, Value::List(list.as_slice().into()));
+            event.set(Field::USER, "alice").set(Field::PARENT_IMAGE, "/bin/sh").set(Field::PARENT_COMMAND_LINE, "sh -c all");
+            event
+        });
+        let records = vec![record(events.collect()); 100];
+        let started = std::time::Instant::now();
+        let bytes: usize = rows_of(&records).iter().map(|(.., bytes)| bytes).sum();
+        let seconds = started.elapsed().as_secs_f64();
+        println!("{:.0} rows/s verified, decoded and encoded, {} bytes a row", 100_000.0 / seconds, bytes / 100_000);
+    }
+}

@@ -29,7 +29,7 @@ const POLL_BYTES: usize = 8 * 1024 * 1024;
 const POLL_WAIT: Duration = Duration::from_millis(500);
 /// Blocks being inserted at once: one is decoded while another is written.
 const INSERTS: usize = 2;
-/// Bytes (before decompression counts) that wait for their insert; beyond it nothing is read.
+/// Raw bytes of batches that wait for their insert (in memory they are still compressed); beyond it nothing is read.
 const BACKLOG_BYTES: usize = 128 * 1024 * 1024;
 /// With a full backlog the group still wants a sign of life.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(20);

@@ -58,9 +58,10 @@ async fn a_batch_inserted_again_after_a_crash_before_its_commit_adds_no_row_not_
     rig.halt().await;
     let hidden = engine.number("SELECT count() FROM events").await;
     assert_eq!(hidden, 20);
+    // Else a merge might hide what was written twice.
+    engine.sql("SYSTEM STOP MERGES events").await;
     // The crash: the offset stands where it stood before the insert, with the intent beside it.
     let mut consumer = rig.bus.subscribe(Topic::Events, GROUP).await.unwrap();
-    until("the partition is assigned", || async { true }).await;
     let _nothing = consumer.poll(10, 1 << 20, Duration::from_millis(300)).await.unwrap();
     let lag = rig.bus.lag(Topic::Events, GROUP).await.unwrap();
     let moved = lag.iter().find(|lag| lag.end > 0).unwrap();
@@ -173,8 +174,11 @@ async fn a_gateway_whose_clock_jumps_through_the_years_stops_nothing() {
     let mut agent = Agent::new(7, "a");
     for day in 0..120i64 {
         let batch = agent.batch(Stream::Exec, execs(1));
-        let clock =
-            [now() - day * 86_400_000_000, i64::MIN, i64::MAX][(day % 40 == 7) as usize + (day % 40 == 8) as usize * 2 % 3];
+        let clock = match day % 40 {
+            7 => i64::MIN,
+            8 => i64::MAX,
+            _ => now() - day * 86_400_000_000,
+        };
         agent.send(&rig.bus, &batch, clock).await;
     }
     rig.caught_up(Topic::Events, GROUP).await;

@@ -241,6 +241,11 @@ impl Agent {
         AgentId::of_public_key(&self.key.verifying_key().to_bytes())
     }
 
+    /// Its identity key, hex.
+    pub fn public_key(&self) -> String {
+        hex::encode(self.key.verifying_key().to_bytes())
+    }
+
     /// A signed batch of these records, numbered on.
     pub fn batch(&mut self, stream: Stream, records: Vec<Record>) -> Vec<u8> {
         let (last, hash) = self.heads.get(&stream).copied().unwrap_or_default();
