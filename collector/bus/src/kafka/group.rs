@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::connect::ASK_TIMEOUT;
 use super::context::Context;
-use super::message::{read_error, to_record};
+use super::message::{GROUP_PAUSE, GROUP_TRIES, ask_group, is_group_moving, read_error, to_record};
 use super::{Shared, config};
 use crate::error::BusError;
 use crate::record::Record;
@@ -22,11 +22,6 @@ use crate::topic::Topic;
 use crate::transport::{Answer, GroupReader};
 
 type Client = StreamConsumer<Context>;
-
-/// How often a commit is tried again while the group rebalances.
-const COMMIT_TRIES: u32 = 20;
-/// Pause between these tries.
-const COMMIT_PAUSE: Duration = Duration::from_millis(250);
 
 /// A member.
 pub(super) struct Member {
@@ -133,7 +128,8 @@ impl Member {
 
     async fn commit(&mut self, partition: i32, next_offset: i64, metadata: String) -> Result<(), BusError> {
         let client = self.client()?;
-        for _ in 0..COMMIT_TRIES {
+        use RDKafkaErrorCode as Code;
+        for _ in 0..GROUP_TRIES {
             self.check_assigned(partition)?;
             let (client, name, metadata) = (Arc::clone(&client), self.topic_name.clone(), metadata.clone());
             let commit = move || commit_once(&client, &name, partition, next_offset, &metadata);
@@ -141,13 +137,10 @@ impl Member {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            use RDKafkaErrorCode as Code;
             match error.rdkafka_error_code() {
+                _ if is_group_moving(&error) => tokio::time::sleep(GROUP_PAUSE).await,
                 Some(Code::IllegalGeneration | Code::UnknownMemberId | Code::FencedInstanceId) => {
                     return Err(BusError::NotAssigned { topic: self.topic, partition });
-                }
-                Some(Code::RebalanceInProgress | Code::CoordinatorLoadInProgress | Code::NotCoordinator) => {
-                    tokio::time::sleep(COMMIT_PAUSE).await;
                 }
                 _ => return Err(read_error("committing to Kafka", &error, &self.context.last_error)),
             }
@@ -165,8 +158,7 @@ impl Member {
             Ok(element
                 .and_then(|e| if let Offset::Offset(next) = e.offset() { Some((next, e.metadata().to_owned())) } else { None }))
         };
-        let answer: Result<_, KafkaError> = tokio::task::spawn_blocking(ask).await.map_err(|_| BusError::Closed)?;
-        answer.map_err(|error| read_error("asking Kafka for a committed offset", &error, &self.context.last_error))
+        ask_group(ask).await?.map_err(|error| read_error("asking Kafka for a committed offset", &error, &self.context.last_error))
     }
 
     async fn seek(&mut self, partition: i32, offset: i64) -> Result<(), BusError> {

@@ -191,9 +191,8 @@ impl Transport for KafkaBus {
         let producer = self.shared.producer.clone();
         self.shared.queue.close();
         Box::pin(async move {
-            match tokio::task::spawn_blocking(move || producer.flush(FLUSH_WAIT)).await {
-                Ok(Err(error)) => tracing::warn!(%error, "records were still on their way to Kafka at the end"),
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(move || producer.flush(FLUSH_WAIT)).await {
+                tracing::warn!(%error, "records were still on their way to Kafka at the end");
             }
         })
     }
