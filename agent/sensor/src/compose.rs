@@ -1,22 +1,21 @@
 //! From decoded kernel records to events: resolves the process, its parent and ancestors, users, container and addresses,
 //! and masks secrets. Owns the process table and the caches.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::net::IpAddr;
 
 use beffroi_schema::ids::process_guid;
-use beffroi_schema::limits::{MAX_ANCESTORS, MAX_LIST, MAX_TEXT_BYTES};
+use beffroi_schema::limits::MAX_ANCESTORS;
 use beffroi_schema::{AgentId, Category, Event, Field, Product, Text, Value};
 
+use crate::address::{address, protocol};
+use crate::arguments::Arguments;
 use crate::clock::Clock;
 use crate::container::{self, Containers};
-use crate::mask;
-use crate::process::{KEPT_COMMAND_LINE, Key, Lineage, NS_PER_TICK, Process, Table};
+use crate::process::{Key, Lineage, Process, Table};
 use crate::procfs::{self, Snapshot};
 use crate::raw::{Exec, FLAG_ARGS_CUT, FLAG_ARGS_HOLE, FLAG_PATH_CUT, File, FileOp, Header, Net, Raw};
 use crate::users::Users;
 
-const AF_INET6: u16 = 10;
 const NET_ACCEPT: u16 = 2;
 const NET_LISTEN: u16 = 3;
 const NET_BIND: u16 = 4;
@@ -31,39 +30,6 @@ pub struct Composer {
     containers: Containers,
     /// Follows the wall clock; the sensor measures it anew every second.
     pub clock: Clock,
-}
-
-/// Arguments ready for events: masked, within the limits.
-struct Arguments {
-    argv: Arc<[Text]>,
-    command_line: Text,
-    redacted: bool,
-    cut: bool,
-}
-
-impl Arguments {
-    /// From arguments that each end in NUL.
-    fn new(args: &[u8]) -> Self {
-        let args = args.strip_suffix(b"\0").unwrap_or(args);
-        let mut argv: Vec<Vec<u8>> = args.split(|byte| *byte == 0).take(MAX_LIST + 1).map(<[u8]>::to_vec).collect();
-        let mut cut = argv.len() > MAX_LIST;
-        argv.truncate(MAX_LIST);
-        let redacted = mask::mask_argv(&mut argv);
-        let mut command_line = argv.join(&b' ');
-        if command_line.len() > MAX_TEXT_BYTES {
-            command_line.truncate(MAX_TEXT_BYTES);
-            cut = true;
-        }
-        Self { argv: argv.into_iter().map(Text::from).collect(), command_line: command_line.into(), redacted, cut }
-    }
-
-    /// What the table keeps.
-    fn kept(&self) -> Text {
-        match self.command_line.get(..KEPT_COMMAND_LINE) {
-            Some(head) => head.into(),
-            None => self.command_line.clone(),
-        }
-    }
 }
 
 impl Composer {
@@ -114,11 +80,11 @@ impl Composer {
         let Some(found) = procfs::snapshot(key.tgid).filter(|found| found.start_ticks == key.start_ticks) else { return };
         let parent = Key { tgid: found.ppid, start_ticks: procfs::start_ticks(found.ppid).unwrap_or(0) };
         self.ensure(parent, depth - 1);
-        let process = self.from_snapshot(&found, parent);
+        let process = self.process_of_snapshot(&found, parent);
         self.table.insert(key, process);
     }
 
-    fn from_snapshot(&mut self, found: &Snapshot, parent: Key) -> Process {
+    fn process_of_snapshot(&mut self, found: &Snapshot, parent: Key) -> Process {
         Process {
             guid: self.guid(Key { tgid: found.tgid, start_ticks: found.start_ticks }),
             parent,
@@ -375,68 +341,10 @@ fn exit_code(status: u32) -> i64 {
     }
 }
 
-fn protocol(number: u16) -> String {
-    match number {
-        1 => "icmp".into(),
-        6 => "tcp".into(),
-        17 => "udp".into(),
-        58 => "ipv6-icmp".into(),
-        // The multipath form of TCP has a number that fits no IP header.
-        262 => "tcp".into(),
-        other => other.to_string(),
-    }
-}
-
-/// IPv4 addresses in IPv6 clothes are shown as what they are, so that rules on networks match.
-fn address(family: u16, bytes: &[u8; 16]) -> IpAddr {
-    if family == AF_INET6 {
-        Ipv6Addr::from(*bytes).to_canonical()
-    } else {
-        Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into()
-    }
-}
-
-/// The record that a new process found in /proc would have made; the fallback source feeds these.
-pub fn record_of_snapshot(found: &Snapshot, parent_start_ticks: u64, ts: u64) -> Raw {
-    Raw::Exec(Box::new(Exec {
-        header: header_of_snapshot(found, parent_start_ticks, ts),
-        comm: found.comm.clone(),
-        exe: found.exe.clone(),
-        cwd: found.cwd.clone(),
-        given: found.exe.clone(),
-        cgroup_name: found.cgroup.clone(),
-        args: found.args.clone(),
-    }))
-}
-
-/// Who and when, from /proc.
-pub fn header_of_snapshot(found: &Snapshot, parent_start_ticks: u64, ts: u64) -> Header {
-    Header {
-        ts,
-        start: found.start_ticks * NS_PER_TICK,
-        tgid: found.tgid,
-        tid: found.tgid,
-        uid: found.uid,
-        gid: found.gid,
-        euid: found.euid,
-        loginuid: found.loginuid,
-        sessionid: found.sessionid,
-        ppid: found.ppid,
-        pstart: parent_start_ticks * NS_PER_TICK,
-        // Control groups have no number in /proc: one per text is enough for the cache.
-        cgroup: text_number(&found.cgroup),
-        ..Header::default()
-    }
-}
-
-/// A number for a text (FNV-1a); equal texts have equal numbers.
-fn text_number(text: &[u8]) -> u64 {
-    text.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::NS_PER_TICK;
 
     fn header(tgid: u32, ppid: u32) -> Header {
         Header {
@@ -510,24 +418,5 @@ mod tests {
         assert_eq!(exit_code(9), -9);
         assert_eq!(exit_code(0x8b), -11);
         assert_eq!(exit_code(255 << 8), 255);
-    }
-
-    #[test]
-    fn mapped_addresses_are_shown_as_ipv4() {
-        let mut mapped = [0u8; 16];
-        mapped[10..].copy_from_slice(&[0xff, 0xff, 10, 0, 0, 1]);
-        assert_eq!(address(AF_INET6, &mapped).to_string(), "10.0.0.1");
-        assert_eq!(address(2, &[127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).to_string(), "127.0.0.1");
-    }
-
-    #[test]
-    fn empty_arguments_stay_and_too_many_are_cut() {
-        let arguments = Arguments::new(b"a\0\0b\0");
-        assert_eq!(arguments.argv.len(), 3);
-        assert_eq!(&*arguments.command_line, b"a  b");
-        let many = b"x\0".repeat(MAX_LIST + 1);
-        let arguments = Arguments::new(&many);
-        assert!(arguments.cut);
-        assert_eq!(arguments.argv.len(), MAX_LIST);
     }
 }

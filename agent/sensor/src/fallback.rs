@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use beffroi_schema::batch::HookState;
 
-use crate::compose::{header_of_snapshot, record_of_snapshot};
+use crate::process::NS_PER_TICK;
 use crate::procfs::{self, Snapshot};
-use crate::raw::Raw;
+use crate::raw::{Exec, Header, Raw};
 
 /// Between two scans: a scan of a few hundred processes costs about 2 ms.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -74,4 +74,42 @@ impl Fallback {
             dropped: 0,
         }
     }
+}
+
+/// The record that a new process found in /proc would have made; the fallback source feeds these.
+fn record_of_snapshot(found: &Snapshot, parent_start_ticks: u64, ts: u64) -> Raw {
+    Raw::Exec(Box::new(Exec {
+        header: header_of_snapshot(found, parent_start_ticks, ts),
+        comm: found.comm.clone(),
+        exe: found.exe.clone(),
+        cwd: found.cwd.clone(),
+        given: found.exe.clone(),
+        cgroup_name: found.cgroup.clone(),
+        args: found.args.clone(),
+    }))
+}
+
+/// Who and when, from /proc.
+fn header_of_snapshot(found: &Snapshot, parent_start_ticks: u64, ts: u64) -> Header {
+    Header {
+        ts,
+        start: found.start_ticks * NS_PER_TICK,
+        tgid: found.tgid,
+        tid: found.tgid,
+        uid: found.uid,
+        gid: found.gid,
+        euid: found.euid,
+        loginuid: found.loginuid,
+        sessionid: found.sessionid,
+        ppid: found.ppid,
+        pstart: parent_start_ticks * NS_PER_TICK,
+        // Control groups have no number in /proc: one per text is enough for the cache.
+        cgroup: text_number(&found.cgroup),
+        ..Header::default()
+    }
+}
+
+/// A number for a text (FNV-1a); equal texts have equal numbers.
+fn text_number(text: &[u8]) -> u64 {
+    text.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -186,7 +186,7 @@ impl Kernel {
                 }
                 0
             };
-            let opened = builder.add(&map, receive).and_then(|_| Ok(())).and_then(|()| builder.build());
+            let opened = builder.add(&map, receive).map(|_| ()).and_then(|()| builder.build());
             opened.map(Some).map_err(|error| SensorError::Kernel(format!("ring {name}: {}", chain(&error))))
         };
         let activity = self.objects.get("file").or_else(|| self.objects.get("net"));

@@ -9,6 +9,8 @@
 //!
 //! Recorded events come in through [`replay`].
 
+mod address;
+mod arguments;
 mod clock;
 mod compose;
 mod container;

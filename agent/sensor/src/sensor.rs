@@ -146,7 +146,6 @@ impl Sensor {
     /// # Errors
     /// [`SensorError::Wait`] when the kernel's rings cannot be waited for.
     pub fn poll(&mut self, timeout: Duration, sink: &mut dyn FnMut(Record)) -> Result<(), SensorError> {
-        let until = Instant::now() + timeout;
         self.wait(timeout)?;
         let complete_until = self.drain();
         while let Some(raw) = self.order.pop(complete_until) {
@@ -154,7 +153,7 @@ impl Sensor {
                 sink(Record::Event(event));
             }
         }
-        if self.last_housekeeping.elapsed() >= HOUSEKEEPING || Instant::now() >= until && timeout >= HOUSEKEEPING {
+        if self.last_housekeeping.elapsed() >= HOUSEKEEPING {
             self.housekeeping(sink);
         }
         Ok(())

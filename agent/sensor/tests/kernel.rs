@@ -1,6 +1,9 @@
 //! The probes by cause and effect: do something, wait for the event that must follow. Needs root and a kernel with BTF;
 //! elsewhere each test says so and passes.
 
+// A test that unwraps a failure fails, which is what it is for.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::HashSet;
 use std::fs;
 use std::io::Write;

@@ -19,11 +19,11 @@ pub const MASK: &[u8] = b"***";
 /// Masks the secrets of one command line in place; tells whether there were any.
 pub fn mask_argv(argv: &mut [Vec<u8>]) -> bool {
     let mut any = mask_words(argv);
-    for at in 0..argv.len() {
-        if argv[at].iter().any(u8::is_ascii_whitespace) {
-            any |= mask_script(&mut argv[at]);
+    for word in argv {
+        if word.iter().any(u8::is_ascii_whitespace) {
+            any |= mask_script(word);
         }
-        any |= text::mask(&mut argv[at]);
+        any |= text::mask(word);
     }
     any
 }
