@@ -21,6 +21,9 @@ pub const MAX_RECORDS: usize = 65_536;
 pub const MAX_FIELDS: usize = 160;
 /// Values of one whole batch: bounds decoded memory (32 bytes a value) to 64 MiB.
 pub const MAX_VALUES: usize = 2 * 1024 * 1024;
+/// Text of all events of one batch, counted as often as it is named: an honest batch of 8 MiB names its strings some
+/// dozens of times, a hostile one names one large string in every event and would become terabytes as rows or evidence.
+pub const MAX_EXPANDED_BYTES: usize = 256 * 1024 * 1024;
 /// One string: a command line longer than this is cut on the host and marked `Truncated`.
 pub const MAX_TEXT_BYTES: usize = 128 * 1024;
 /// Strings of one list: argv beyond this is cut on the host and marked `Truncated`.

@@ -59,11 +59,6 @@ impl Output {
         Ok(Self { form, zone })
     }
 
-    /// Form in force.
-    pub fn form(&self) -> Form {
-        self.form
-    }
-
     /// Rows in every form.
     pub fn rows(&self, columns: &[Column], rows: &[Value]) -> Outcome {
         match self.form {
@@ -103,7 +98,7 @@ impl Output {
     /// A table for a terminal, as wide as it is.
     pub fn table(&self, columns: &[Column], rows: &[Value]) -> String {
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(columns.iter().map(|column| column.head));
         for row in rows {
             table.add_row(columns.iter().map(|column| self.cell(column, row)));

@@ -13,23 +13,29 @@ pub fn seconds(text: &str) -> Outcome<i64> {
     if total > 0.0 && total < 1e11 { Ok(total as i64) } else { Err(bad()) }
 }
 
-/// A moment in microseconds since 1970: a duration is counted back from `now`.
-pub fn moment(text: &str, now: Timestamp) -> Outcome<i64> {
+/// A moment as RFC 3339, as the API takes it: a duration is counted back from `now`.
+pub fn moment(text: &str, now: Timestamp) -> Outcome<String> {
     if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time.as_microsecond());
+        return Ok(time.to_string());
     }
     if let Ok(date) = text.parse::<jiff::civil::Date>() {
         let zoned = date
             .to_zoned(TimeZone::UTC)
             .map_err(|error| Failure::usage(format!("{text:?}: {error}"), "write a date such as 2026-11-21"))?;
-        return Ok(zoned.timestamp().as_microsecond());
+        return Ok(zoned.timestamp().to_string());
     }
-    seconds(text).map(|seconds| now.as_microsecond() - seconds * 1_000_000).map_err(|_| {
-        Failure::usage(
-            format!("{text:?} is no time"),
-            "write a duration back from now (24h, 7d), a date (2026-11-21) or RFC 3339 (2026-11-21T08:00:00Z)",
-        )
-    })
+    seconds(text)
+        .and_then(|seconds| {
+            now.checked_sub(jiff::SignedDuration::from_secs(seconds))
+                .map(|time| time.to_string())
+                .map_err(|error| Failure::usage(error.to_string(), ""))
+        })
+        .map_err(|_| {
+            Failure::usage(
+                format!("{text:?} is no time"),
+                "write a duration back from now (24h, 7d), a date (2026-11-21) or RFC 3339 (2026-11-21T08:00:00Z)",
+            )
+        })
 }
 
 #[cfg(test)]
@@ -42,9 +48,9 @@ mod tests {
         assert_eq!(seconds("7d").unwrap(), 604_800);
         assert_eq!(seconds("10m").unwrap(), 600);
         let now: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
-        assert_eq!(moment("1h", now).unwrap(), now.as_microsecond() - 3_600_000_000);
-        assert_eq!(moment("2026-11-21T10:00:00Z", now).unwrap(), now.as_microsecond());
-        assert_eq!(moment("2026-11-21", now).unwrap(), now.as_microsecond() - 36_000_000_000);
+        assert_eq!(moment("1h", now).unwrap(), "2026-11-21T09:00:00Z");
+        assert_eq!(moment("2026-11-21T11:00:00+01:00", now).unwrap(), "2026-11-21T10:00:00Z");
+        assert_eq!(moment("2026-11-21", now).unwrap(), "2026-11-21T00:00:00Z");
     }
 
     #[test]

@@ -38,10 +38,14 @@ pub enum RulesError {
 /// [`RulesError`] when nothing is left to evaluate.
 pub fn load_rules(paths: &[PathBuf]) -> Result<RulesInForce, RulesError> {
     let (set, problems) = RuleSet::load(paths);
-    for problem in &problems {
-        tracing::warn!(path = %problem.path.display(), line = problem.line, code = %problem.code, reason = %problem.reason, "rule left out");
+    let (warnings, refused): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.loaded);
+    for problem in &refused {
+        tracing::warn!(path = %problem.path.display(), line = problem.line, code = problem.code, reason = %problem.reason, "rule left out");
     }
-    metrics::gauge!("beffroi_detect_rules_refused").set(problems.len() as f64);
+    for problem in &warnings {
+        tracing::info!(path = %problem.path.display(), line = problem.line, code = problem.code, reason = %problem.reason, "rule loaded with a warning");
+    }
+    metrics::gauge!("beffroi_detect_rules_refused").set(refused.len() as f64);
     if set.rules().is_empty() {
         let first = problems.first().map_or_else(|| "no rule file was found".to_string(), |problem| problem.reason.clone());
         return Err(RulesError::None { paths: paths.to_vec(), first });

@@ -55,7 +55,7 @@ pub struct Options {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProvidedCertificate {
-    /// Chain (PEM), leaf first.
+    /// Chain (PEM), leaf first, server CA last: a host that enrols knows only the CA's fingerprint.
     pub certificate: PathBuf,
     /// Private key (PEM, PKCS#8).
     pub key: PathBuf,

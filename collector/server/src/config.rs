@@ -171,6 +171,9 @@ impl Config {
         if self.gateway.pki.as_os_str().is_empty() {
             self.gateway.pki = self.data.join("pki");
         }
+        if self.api.token_file.as_os_str().is_empty() {
+            self.api.token_file = self.data.join("api/admin.token");
+        }
         if self.detect.rules.is_empty() {
             self.detect.rules = vec![self.data.join("rules")];
         }

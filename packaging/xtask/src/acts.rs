@@ -52,10 +52,12 @@ pub fn weekend(scratch: &Scratch) -> Result<()> {
     let java = bin.join("java");
     std::fs::copy("/bin/bash", &java).context("cannot copy /bin/bash")?;
     let port = serve(stage(&folder))?;
-    let fetch = if Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_ok() { "curl -s" } else { "wget -qO-" };
+    let fetch =
+        if Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_ok() { "curl -s" } else { "wget -qO-" };
     // The trailing `true` keeps the shell alive as a parent instead of replacing itself.
     let script = format!("/bin/sh -c '{fetch} http://127.0.0.1:{port}/x.sh | sh; true'; true");
-    let status = Command::new(&java).arg("-c").arg(script).current_dir(&folder).stdin(Stdio::null()).stdout(Stdio::null()).status()?;
+    let status =
+        Command::new(&java).arg("-c").arg(script).current_dir(&folder).stdin(Stdio::null()).stdout(Stdio::null()).status()?;
     if !status.success() {
         bail!("the scene ended with {status}");
     }

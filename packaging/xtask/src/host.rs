@@ -43,9 +43,12 @@ impl Host {
     pub fn start(&mut self) -> Result<()> {
         let mut command = Command::new(binary("beffroi-agent")?);
         command.arg("--config").arg(&self.config).args(["run", "--state"]).arg(&self.state);
+        let (before, _) = acknowledged(&self.state).unwrap_or_default();
         let mut agent = Running::start("beffroi-agent", command, &self.log)?;
-        let before = acknowledged(&self.state).unwrap_or_default();
-        wait_for("the agent's first acknowledged batch", START_LIMIT, &mut [&mut agent], || Ok(acknowledged(&self.state)? > before))?;
+        wait_for("the agent's first acknowledged batch", START_LIMIT, &mut [&mut agent], || {
+            let (uplink, batches) = acknowledged(&self.state)?;
+            Ok(uplink != before && batches > 0)
+        })?;
         self.agent = Some(agent);
         Ok(())
     }
@@ -79,9 +82,10 @@ fn status(state: &Path) -> Result<serde_json::Value> {
     serde_json::from_str(&run(&mut command, "beffroi-agent status")?).context("`beffroi-agent status` gave no JSON")
 }
 
-/// Time of the last acknowledged batch, as the agent's status says it.
-fn acknowledged(state: &Path) -> Result<String> {
-    Ok(status(state)?["last_acknowledged"].as_str().unwrap_or_default().to_string())
+/// Process id of the uplink and how many batches it has had acknowledged, as the agent's status says it.
+fn acknowledged(state: &Path) -> Result<(u64, u64)> {
+    let uplink = &status(state)?["uplink"];
+    Ok((uplink["pid"].as_u64().unwrap_or_default(), uplink["batches"].as_u64().unwrap_or_default()))
 }
 
 /// Enrols a host of another tenant and sends its recorded events, marked as replayed.

@@ -10,6 +10,8 @@ mod reader;
 mod show;
 mod story;
 
+use std::process::ExitCode;
+
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 
@@ -30,8 +32,20 @@ enum Task {
     Demo,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match tell() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn tell() -> Result<()> {
     let arguments = Arguments::parse();
+    // The HTTP client is built without a TLS provider of its own; the API is plain HTTP on loopback.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match arguments.task {
         Task::Run => runtime.block_on(run()),

@@ -84,7 +84,12 @@ impl Drop for Running {
 }
 
 /// Asks `ready` until it says yes; an error says what was waited for, and `watched` is checked to be alive meanwhile.
-pub fn wait_for(what: &str, limit: Duration, watched: &mut [&mut Running], mut ready: impl FnMut() -> Result<bool>) -> Result<()> {
+pub fn wait_for(
+    what: &str,
+    limit: Duration,
+    watched: &mut [&mut Running],
+    mut ready: impl FnMut() -> Result<bool>,
+) -> Result<()> {
     let deadline = Instant::now() + limit;
     let mut last = None;
     while Instant::now() < deadline {

@@ -32,8 +32,8 @@ pub struct Alert {
     pub what: String,
     /// Distinct matches.
     pub count: u64,
-    /// Agent's clock at the newest event, microseconds since 1970.
-    pub event_time: i64,
+    /// Agent's clock at the newest event, RFC 3339.
+    pub event_time: String,
     /// Recorded elsewhere.
     #[serde(default)]
     pub replayed: bool,
@@ -88,7 +88,7 @@ impl Reader {
         let mut fresh = Vec::new();
         for alert in alerts.into_iter().rev() {
             if self.known.insert(alert.alert_id.clone(), alert.count).is_none() {
-                let delay = u64::try_from(now - alert.event_time).ok().map(Duration::from_micros);
+                let delay = time_us(&alert.event_time).and_then(|time| u64::try_from(now - time).ok()).map(Duration::from_micros);
                 fresh.push(Seen { delay: delay.filter(|_| !alert.replayed), alert });
             }
         }
@@ -100,7 +100,8 @@ impl Reader {
         let deadline = tokio::time::Instant::now() + limit;
         while tokio::time::Instant::now() < deadline {
             let alerts = self.alerts().await?;
-            let found: u64 = alerts.iter().filter(|alert| alert.rule_id == rule && alert.tenant == tenant).map(|alert| alert.count).sum();
+            let found: u64 =
+                alerts.iter().filter(|alert| alert.rule_id == rule && alert.tenant == tenant).map(|alert| alert.count).sum();
             if found > count {
                 return Ok(Duration::from_micros((now_us() - since_us).max(0) as u64));
             }
@@ -113,4 +114,9 @@ impl Reader {
 /// This machine's clock, microseconds since 1970.
 pub fn now_us() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
+}
+
+/// A time of the API in microseconds since 1970.
+pub fn time_us(text: &str) -> Option<i64> {
+    text.parse::<jiff::Timestamp>().ok().map(|time| time.as_microsecond())
 }

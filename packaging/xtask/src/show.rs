@@ -25,7 +25,7 @@ pub fn alert(seen: &Seen) {
     let delay = seen.delay.map_or_else(|| "replay".to_string(), |delay| format!("{} ms", delay.as_millis()));
     println!(
         "{:<24} {:<13} {:<10} {:<14} {:<44} {:>8}  {}",
-        time(alert.event_time),
+        time(&alert.event_time),
         alert.level,
         cut(&alert.tenant, 10),
         cut(&alert.hostname, 14),
@@ -44,18 +44,29 @@ pub fn percentiles(sorted: &[Duration]) -> Option<(Duration, Duration)> {
 /// The measured latencies.
 pub fn latencies(sorted: &[Duration]) {
     if let Some((p50, p99)) = percentiles(sorted) {
-        say(&format!("from exec to readable alert: p50 {} ms, p99 {} ms ({} starts)", p50.as_millis(), p99.as_millis(), sorted.len()));
+        say(&format!(
+            "from exec to readable alert: p50 {} ms, p99 {} ms ({} starts)",
+            p50.as_millis(),
+            p99.as_millis(),
+            sorted.len()
+        ));
     }
 }
 
 /// The gap of the killed agent.
 pub fn gap(gap: &serde_json::Value) {
-    let at = |name: &str| gap[name].as_i64().map_or_else(|| "?".to_string(), time);
-    say(&format!("gap declared by {}: {} to {} (reason: {})", gap["hostname"].as_str().unwrap_or("?"), at("from"), at("to"), gap["reason"].as_str().unwrap_or("?")));
+    let at = |name: &str| gap[name].as_str().map_or_else(|| "?".to_string(), time);
+    say(&format!(
+        "gap declared by {}: {} to {} (reason: {})",
+        gap["hostname"].as_str().unwrap_or("?"),
+        at("from"),
+        at("to"),
+        gap["reason"].as_str().unwrap_or("?")
+    ));
 }
 
-fn time(us: i64) -> String {
-    jiff::Timestamp::from_microsecond(us).map_or_else(|_| us.to_string(), |time| format!("{time:.3}"))
+fn time(text: &str) -> String {
+    text.parse::<jiff::Timestamp>().map_or_else(|_| text.to_string(), |time| format!("{time:.3}"))
 }
 
 /// Text cut to a width, with everything that a terminal might act on made visible.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::acts;
 use crate::host::{self, Host};
 use crate::line::{Line, Scratch, run, tree};
-use crate::reader::{LOOK_EVERY, Reader, Seen, now_us};
+use crate::reader::{LOOK_EVERY, Reader, Seen, now_us, time_us};
 use crate::show;
 
 /// Tenant of this machine.
@@ -33,18 +33,18 @@ const fn expect(tenant: &'static str, rule: &'static str) -> Expected {
 
 /// What the scene on this machine must raise where the probes run.
 const LIVE: &[Expected] = &[
-    expect(TENANT, "java_spawns_shell"),
-    expect(TENANT, "java_descendant_downloads"),
-    expect(TENANT, "base64_decode_to_shell"),
-    expect(TENANT, "exec_from_hidden_tmp_dir"),
-    expect(TENANT, "cron_file_written"),
-    expect(TENANT, "yara_hit"),
+    expect(TENANT, "java_starts_shell"),
+    expect(TENANT, "java_tree_fetches"),
+    expect(TENANT, "base64_into_shell"),
+    expect(TENANT, "hidden_temporary_program"),
+    expect(TENANT, "cron_entry_written"),
+    expect(TENANT, "antivirus_signature"),
 ];
 
 /// What the replayed hosts must raise, on any machine.
 const RECORDED: &[Expected] = &[
-    expect("sante", "java_spawns_shell"),
-    expect("sante", "exec_from_hidden_tmp_dir"),
+    expect("sante", "java_starts_shell"),
+    expect("sante", "hidden_temporary_program"),
     expect("finances", "reverse_shell_dev_tcp"),
 ];
 
@@ -54,8 +54,6 @@ pub struct Outcome {
     pub missing: Vec<String>,
     /// Whether the killed agent's gap was read back; none where there was no agent to kill.
     pub gap: Option<bool>,
-    /// From exec to readable alert.
-    pub latencies: Vec<Duration>,
 }
 
 /// The story as it is told; everything stops when it is dropped.
@@ -94,10 +92,12 @@ impl Story {
         }
         let missing = self.await_alerts(live).await?;
         self.show_one()?;
-        let latencies = if live && missing.is_empty() { self.latencies().await? } else { Vec::new() };
+        if live && missing.is_empty() {
+            self.latencies().await?;
+        }
         let gap = if self.host.is_some() { Some(self.kill_and_return().await?) } else { None };
         show::say(&format!("told in {:.1} s", started.elapsed().as_secs_f64()));
-        Ok(Outcome { missing, gap, latencies })
+        Ok(Outcome { missing, gap })
     }
 
     fn start_host(&mut self) -> Result<()> {
@@ -111,14 +111,20 @@ impl Story {
     /// Whether the probes that the scene needs are attached; says what is not seen otherwise.
     fn live(&self) -> bool {
         let Some(host) = &self.host else { return false };
-        let hooks = host.status().map(|status| status["hooks"].clone()).unwrap_or_default();
+        let hooks = host.status().map(|status| status["sensor"]["hooks"].clone()).unwrap_or_default();
         let on = |wanted: &str| {
-            hooks.as_array().into_iter().flatten().any(|hook| hook["on"] == true && hook["name"].as_str().is_some_and(|name| name.contains(wanted)))
+            hooks
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|hook| hook["on"] == true && hook["name"].as_str().is_some_and(|name| name.contains(wanted)))
         };
         let live = on("exec");
         if !live {
             show::say("the exec probe is not attached (root and a kernel with BTF are needed): this machine's own events are");
-            show::say("not shown; the replayed hosts below still raise their alerts. `beffroi-agent doctor` says what is missing.");
+            show::say(
+                "not shown; the replayed hosts below still raise their alerts. `beffroi-agent doctor` says what is missing.",
+            );
         }
         live
     }
@@ -133,7 +139,9 @@ impl Story {
         while !open.is_empty() && Instant::now() < deadline {
             self.line.check()?;
             self.look().await?;
-            open.retain(|(tenant, rule, _)| !self.seen.iter().any(|seen| seen.alert.tenant == *tenant && seen.alert.rule_id == *rule));
+            open.retain(|(tenant, rule, _)| {
+                !self.seen.iter().any(|seen| seen.alert.tenant == *tenant && seen.alert.rule_id == *rule)
+            });
             tokio::time::sleep(LOOK_EVERY).await;
         }
         Ok(open.into_iter().map(|(tenant, _, expected)| format!("{tenant}: {}", expected.rule)).collect())
@@ -151,7 +159,10 @@ impl Story {
     fn show_one(&self) -> Result<()> {
         let own = |seen: &&Seen| seen.alert.tenant == TENANT && seen.alert.rule_title.to_lowercase().contains("base64");
         let Some(seen) = self.seen.iter().find(own).or(self.seen.first()) else { return Ok(()) };
-        show::step(&format!("one of them whole: beffroi alerts show {}", &seen.alert.alert_id[..12.min(seen.alert.alert_id.len())]));
+        show::step(&format!(
+            "one of them whole: beffroi alerts show {}",
+            &seen.alert.alert_id[..12.min(seen.alert.alert_id.len())]
+        ));
         let mut command = self.line.cli()?;
         command.args(["alerts", "show", &seen.alert.alert_id, "--output", "table"]);
         println!("{}", run(&mut command, "beffroi alerts show")?);
@@ -159,20 +170,21 @@ impl Story {
     }
 
     /// Measures from a program's start to the moment in which its match can be read.
-    async fn latencies(&mut self) -> Result<Vec<Duration>> {
+    async fn latencies(&mut self) -> Result<()> {
         show::step(&format!("latency: {LATENCY_STARTS} more starts from the hidden folder, each read back before the next"));
-        let rule = rule_id("exec_from_hidden_tmp_dir")?;
+        let rule = rule_id("hidden_temporary_program")?;
         let mut latencies = Vec::new();
         for _ in 0..LATENCY_STARTS {
             let alerts = self.reader.alerts().await?;
-            let count = alerts.iter().filter(|alert| alert.rule_id == rule && alert.tenant == TENANT).map(|alert| alert.count).sum();
+            let count =
+                alerts.iter().filter(|alert| alert.rule_id == rule && alert.tenant == TENANT).map(|alert| alert.count).sum();
             let since = now_us();
             acts::hidden_start(&self.scratch)?;
             latencies.push(self.reader.wait_count(&rule, TENANT, count, since, ALERT_LIMIT).await?);
         }
         latencies.sort_unstable();
         show::latencies(&latencies);
-        Ok(latencies)
+        Ok(())
     }
 
     /// Kills the agent, starts it again, and looks for the gap.
@@ -186,7 +198,9 @@ impl Story {
         while Instant::now() < deadline {
             let body = self.reader.get("/v1/gaps?limit=100").await?;
             let gaps = body["gaps"].as_array().cloned().unwrap_or_default();
-            let declared = |gap: &&serde_json::Value| gap["reason"] == "stopped" && gap["to"].as_i64().is_some_and(|to| to >= killed_at);
+            let declared = |gap: &&serde_json::Value| {
+                gap["reason"] == "stopped" && gap["to"].as_str().and_then(time_us).is_some_and(|to| to >= killed_at)
+            };
             if let Some(gap) = gaps.iter().find(declared) {
                 show::gap(gap);
                 return Ok(true);

@@ -1,6 +1,7 @@
 //! Reading a body: decompression and decoding within limits. Every index, count and kind is checked: the bytes come
 //! from a host that may be hostile, even though its signature holds.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use super::{
 use crate::event::{Category, Event, Logsource, Product, Text, Value};
 use crate::fields::{FIRST_EXTRA, Field, Kind};
 use crate::ids::{BatchHash, Epoch, Stream};
-use crate::limits::{MAX_FIELDS, MAX_LIST, MAX_TEXT_BYTES, MAX_VALUES};
+use crate::limits::{MAX_EXPANDED_BYTES, MAX_FIELDS, MAX_LIST, MAX_TEXT_BYTES, MAX_VALUES};
 use crate::proto;
 
 /// What a batch holds.
@@ -77,7 +78,9 @@ fn check_numbers(header: &Header, records: &[Record]) -> Result<(), BatchError> 
 struct Decoder<'a> {
     first: u64,
     strings: Vec<Text>,
-    lists: Vec<Arc<[Text]>>,
+    lists: Vec<(Arc<[Text]>, usize)>,
+    /// Text of all values so far, counted as often as it is named.
+    expanded: Cell<usize>,
     names: HashMap<u32, (Arc<str>, Kind)>,
     shapes: Vec<(&'a proto::Shape, Logsource)>,
 }
@@ -95,13 +98,15 @@ impl<'a> Decoder<'a> {
             first: header.first,
             strings: strings.collect::<Result<_, BatchError>>()?,
             lists: Vec::with_capacity(body.lists.len()),
+            expanded: Cell::new(0),
             names: names_in(&body.names)?,
             shapes: Vec::with_capacity(body.shapes.len()),
         };
         for (index, list) in body.lists.iter().enumerate() {
             over("one list", list.strings.len(), MAX_LIST)?;
             let texts = list.strings.iter().map(|at| decoder.string(u64::from(*at), index)).collect::<Result<Vec<_>, _>>()?;
-            decoder.lists.push(texts.into());
+            let bytes = texts.iter().map(|text| text.len()).sum();
+            decoder.lists.push((texts.into(), bytes));
         }
         for (index, shape) in body.shapes.iter().enumerate() {
             over("the fields of one event", shape.fields.len(), MAX_FIELDS)?;
@@ -164,15 +169,27 @@ impl<'a> Decoder<'a> {
 
     fn value(&self, kind: Kind, value: u64, index: usize) -> Result<Value, BatchError> {
         Ok(match kind {
-            Kind::Text => Value::Text(self.string(value, index)?),
+            Kind::Text => {
+                let text = self.string(value, index)?;
+                self.expand(text.len())?;
+                Value::Text(text)
+            }
             Kind::Uint => Value::Uint(value),
             Kind::Int => Value::Int(((value >> 1) as i64) ^ -((value & 1) as i64)),
             Kind::Bool => Value::Bool(value != 0),
             Kind::List => {
                 let list = usize::try_from(value).ok().and_then(|at| self.lists.get(at));
-                Value::List(list.cloned().ok_or_else(|| BatchError::Record { index, why: format!("no list {value}") })?)
+                let (list, bytes) = list.ok_or_else(|| BatchError::Record { index, why: format!("no list {value}") })?;
+                self.expand(*bytes)?;
+                Value::List(list.clone())
             }
         })
+    }
+
+    fn expand(&self, bytes: usize) -> Result<(), BatchError> {
+        let expanded = self.expanded.get().saturating_add(bytes);
+        self.expanded.set(expanded);
+        over("the text of all events of the batch", expanded, MAX_EXPANDED_BYTES)
     }
 
     fn string(&self, at: u64, index: usize) -> Result<Text, BatchError> {

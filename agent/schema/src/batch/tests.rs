@@ -147,6 +147,17 @@ fn indexes_beyond_the_dictionary_are_refused() {
 }
 
 #[test]
+fn one_large_string_named_by_every_event_is_refused() {
+    let shape = crate::proto::Shape { category: 1, product: 1, service: 0, fields: vec![1], replayed: false };
+    let event = |seq| crate::proto::EventRecord { shape: 0, seq, ts: 0, values: vec![0] };
+    let events: Vec<_> = (0..5_000).map(event).collect();
+    let body = crate::proto::Body { strings: vec![vec![b'a'; 100_000]], shapes: vec![shape], events, ..Default::default() }
+        .encode_to_vec();
+    let batch = forged(zstd::bulk::compress(&body, 3).unwrap(), body.len() as u32);
+    assert_eq!(Envelope::parse(&batch).unwrap().decode().unwrap_err().code(), "too_large");
+}
+
+#[test]
 fn a_stream_of_batches_chains_and_a_missing_one_is_a_hole() {
     let first = seal(&[exec(1, "a"), exec(2, "b")], BatchHash::default());
     let second = seal(&[exec(3, "c")], first.hash);

@@ -10,7 +10,7 @@ use crate::safe::terminal;
 /// The page.
 pub fn page(alert: &Value, output: &Output) -> String {
     let mut page = String::new();
-    let newest = &alert["newest"];
+    let newest = &alert["match"];
     let _ = writeln!(page, "{}\n", sentence(alert));
     for (name, at) in [
         ("Alert", "/alert_id"),
@@ -81,7 +81,7 @@ fn text<'a>(value: &'a Value, at: &str) -> &'a str {
 
 /// What happened, in one sentence.
 fn sentence(alert: &Value) -> String {
-    let newest = &alert["newest"];
+    let newest = &alert["match"];
     let user = text(newest, "/user");
     let by = if user.is_empty() { String::new() } else { format!(" by {user}") };
     let times = match alert["count"].as_u64() {
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn the_page_tells_what_happened_and_shows_hostile_text_harmlessly() {
-        let alert = json!({"alert_id": "ab", "level": "high", "count": 2, "gaps": [], "newest": {
+        let alert = json!({"alert_id": "ab", "level": "high", "count": 2, "gaps": [], "match": {
             "what": "sh -c \u{1b}[2Jid", "user": "tomcat", "rule": {"title": "Java starts a shell", "author": "Beffroi project", "attack": [{"id": "T1059.004", "name": "Unix Shell"}]},
             "host": {"hostname": "app-07", "labels": {"site": "x"}}, "matched_selections": ["selection"], "matched_fields": [{"field": "ParentImage", "value": "/opt/java"}],
             "chain": [{"image": "/usr/bin/dash", "command_line": "sh -c id", "pid": 5}, {"image": "/opt/java", "command_line": "java -jar a", "pid": 1}]}});

@@ -35,8 +35,8 @@ fn query(span: Option<&Span>, filter: &AlertFilter, limit: u64) -> Outcome<Vec<(
     let until = span.and_then(|span| span.until.as_ref()).map(|text| when::moment(text, now)).transpose()?;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     Ok(vec![
-        ("since", since.to_string()),
-        ("until", until.map_or_else(String::new, |until| until.to_string())),
+        ("since", since),
+        ("until", until.unwrap_or_default()),
         ("tenant", text(&filter.tenant)),
         ("host", text(&filter.host)),
         ("level", text(&filter.level)),

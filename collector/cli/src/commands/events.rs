@@ -106,7 +106,7 @@ fn draw(tree: &Value, output: &Output) -> String {
 /// `events around`.
 pub async fn around(client: &Client, output: &Output, alert: &str, window: &str, limit: u64) -> Outcome {
     let seconds = when::seconds(window)?;
-    let query = [("window", seconds.to_string()), ("limit", limit.to_string())];
+    let query = [("window", format!("{seconds}s")), ("limit", limit.to_string())];
     let answer = client.get(&format!("/v1/alerts/{}/around", segment(alert)), &query).await?;
     output.rows(&COLUMNS, &rows(&answer, "events"))
 }

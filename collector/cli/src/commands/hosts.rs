@@ -108,8 +108,8 @@ pub async fn gaps(client: &Client, output: &Output, span: &Span, host: Option<&s
     let now = jiff::Timestamp::now();
     let until = span.until.as_ref().map(|text| when::moment(text, now)).transpose()?;
     let query = [
-        ("since", when::moment(&span.since, now)?.to_string()),
-        ("until", until.map_or_else(String::new, |until| until.to_string())),
+        ("since", when::moment(&span.since, now)?),
+        ("until", until.unwrap_or_default()),
         ("host", host.unwrap_or_default().to_string()),
         ("limit", limit.to_string()),
     ];

@@ -35,8 +35,7 @@ pub fn check(output: &Output, paths: &[PathBuf]) -> Outcome {
                 "reason": problem.reason, "hint": problem.hint, "loaded": problem.loaded})
         })
         .collect();
-    let (pack, yara) =
-        RulePack::compile(paths).map_err(|error| Failure::rules(format!("the YARA rules do not compile: {error}"), ""))?;
+    let (pack, yara) = RulePack::compile(paths);
     rows.extend(yara.iter().map(|problem| {
         json!({"file": problem.path.display().to_string(), "line": problem.line, "column": problem.column, "code": problem.code,
             "reason": problem.reason, "hint": problem.hint, "loaded": false})

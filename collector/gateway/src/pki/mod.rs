@@ -190,7 +190,8 @@ impl Authority {
         let key = KeyPair::generate()?;
         let der = params.signed_by(&key, &self.issuer)?.der().clone();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        Ok(GatewayCertificate { chain: vec![der], key, not_after: now + life })
+        // The CA goes along: a host that enrols knows only its fingerprint and compares it with what is presented.
+        Ok(GatewayCertificate { chain: vec![der, self.root.der.clone()], key, not_after: now + life })
     }
 }
 
