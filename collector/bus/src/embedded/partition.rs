@@ -87,7 +87,8 @@ impl Partition {
         let (sender, commands) = mpsc::channel(QUEUE_COMMANDS);
         let (number, dir) = (setup.number, setup.dir.clone());
         let name = format!("bus-{}-{number}", setup.topic);
-        let mut writer = Writer { log, shown: Arc::clone(&shown), usage: setup.usage, changed: setup.changed, last_time: 0 };
+        let mut writer =
+            Writer { log, shown: Arc::clone(&shown), usage: setup.usage, changed: setup.changed, last_time: 0, groups: 0 };
         writer.show();
         let thread = std::thread::Builder::new().name(name).spawn(move || writer.run(commands));
         let thread =
@@ -156,10 +157,12 @@ struct Writer {
     usage: Arc<Usage>,
     changed: Arc<Notify>,
     last_time: i64,
+    /// Groups written, each with one sync.
+    groups: u64,
 }
 
 impl Writer {
-    fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+    fn run(&mut self, mut commands: mpsc::Receiver<Command>) {
         let mut next = None;
         while let Some(command) = next.take().or_else(|| commands.blocking_recv()) {
             match command {
@@ -177,6 +180,7 @@ impl Writer {
         if let Err(error) = self.log.sync() {
             tracing::error!(%error, "a partition could not be synced at the end");
         }
+        tracing::debug!(groups = self.groups, dir = %self.log.dir().display(), "partition closed");
     }
 
     /// Shows what a step of retention has changed, and only then answers for it.
@@ -222,6 +226,7 @@ impl Writer {
     fn write(&mut self, payloads: &[Vec<u8>]) -> Result<i64, BusError> {
         // Times in a partition never go back, or retention would keep or drop by a clock that jumped.
         self.last_time = self.last_time.max(now_micros());
+        self.groups += 1;
         let written = self.log.append_batch(self.last_time, payloads).and_then(|range| self.log.sync().map(|()| range.start));
         written.map(|first| first as i64).map_err(|error| {
             tracing::error!(%error, "records could not be written");
@@ -256,4 +261,35 @@ pub(super) fn log_error(error: &beffroi_log::Error) -> BusError {
         _ => "look at the disk and the collector's log",
     };
     BusError::unavailable(error.to_string(), hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_queued_shares_one_sync_and_each_publisher_gets_its_own_offset() {
+        let dir = tempfile::tempdir().expect("folder");
+        let (log, _) = LogWriter::open(dir.path(), Options::default()).expect("log");
+        let usage = Arc::new(Usage { bytes: AtomicU64::new(0), max_bytes: u64::MAX, exceeded: Notify::new() });
+        let (shown, changed) = (Arc::new(Shown::default()), Arc::new(Notify::new()));
+        let mut writer = Writer { log, shown: Arc::clone(&shown), usage, changed, last_time: 0, groups: 0 };
+        let (sender, commands) = mpsc::channel(QUEUE_COMMANDS);
+        let permits = Arc::new(tokio::sync::Semaphore::new(500));
+        let queue = |number: u32| {
+            let (answer, answered) = oneshot::channel();
+            let _permit = Arc::clone(&permits).try_acquire_owned().expect("permit");
+            let payload = number.to_string().into_bytes();
+            assert!(sender.try_send(Command::Append { payload, _permit, answer }).is_ok());
+            answered
+        };
+        let answers: Vec<_> = (0..500).map(queue).collect();
+        drop(sender);
+        writer.run(commands);
+        assert_eq!(writer.groups, 1);
+        for (number, answer) in answers.into_iter().enumerate() {
+            assert_eq!(answer.blocking_recv().expect("answered").expect("written"), number as i64);
+        }
+        assert_eq!((shown.end.load(Ordering::Acquire), permits.available_permits()), (500, 500));
+    }
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::connect::ASK_TIMEOUT;
 use super::context::Context;
-use super::message::{GROUP_PAUSE, GROUP_TRIES, ask_group, is_group_moving, read_error, to_record};
+use super::message::{MOVING_PAUSE, MOVING_TRIES, ask_again, is_moving, read_error, to_record};
 use super::{Shared, config};
 use crate::error::BusError;
 use crate::record::Record;
@@ -129,7 +129,7 @@ impl Member {
     async fn commit(&mut self, partition: i32, next_offset: i64, metadata: String) -> Result<(), BusError> {
         let client = self.client()?;
         use RDKafkaErrorCode as Code;
-        for _ in 0..GROUP_TRIES {
+        for _ in 0..MOVING_TRIES {
             self.check_assigned(partition)?;
             let (client, name, metadata) = (Arc::clone(&client), self.topic_name.clone(), metadata.clone());
             let commit = move || commit_once(&client, &name, partition, next_offset, &metadata);
@@ -138,7 +138,7 @@ impl Member {
                 Err(error) => error,
             };
             match error.rdkafka_error_code() {
-                _ if is_group_moving(&error) => tokio::time::sleep(GROUP_PAUSE).await,
+                _ if is_moving(&error) => tokio::time::sleep(MOVING_PAUSE).await,
                 Some(Code::IllegalGeneration | Code::UnknownMemberId | Code::FencedInstanceId) => {
                     return Err(BusError::NotAssigned { topic: self.topic, partition });
                 }
@@ -158,7 +158,7 @@ impl Member {
             Ok(element
                 .and_then(|e| if let Offset::Offset(next) = e.offset() { Some((next, e.metadata().to_owned())) } else { None }))
         };
-        ask_group(ask).await?.map_err(|error| read_error("asking Kafka for a committed offset", &error, &self.context.last_error))
+        ask_again(ask).await?.map_err(|error| read_error("asking Kafka for a committed offset", &error, &self.context.last_error))
     }
 
     async fn seek(&mut self, partition: i32, offset: i64) -> Result<(), BusError> {

@@ -9,7 +9,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::connect::ASK_TIMEOUT;
 use super::context::Context;
-use super::message::{ask_group, read_error};
+use super::message::{ask_again, read_error};
 use super::{Shared, config};
 use crate::error::BusError;
 use crate::record::PartitionLag;
@@ -44,7 +44,7 @@ pub(super) async fn ask(bus: &Shared, topic: Topic, group: &str) -> Result<Vec<P
     let cluster = tokio::time::timeout(ASK_TIMEOUT, bus.cluster()).await.map_err(|_| bus.why_not())??;
     let client = bus.lags.of(bus, &config::group_name(&bus.options, group))?;
     let (name, partitions) = (config::name(&bus.options, topic), cluster.partitions(topic));
-    let answer = ask_group(move || ask_blocking(&client, &name, partitions)).await?;
+    let answer = ask_again(move || ask_blocking(&client, &name, partitions)).await?;
     answer.map_err(|e| read_error("asking Kafka for the lag", &e, &bus.probe.last_error))
 }
 

@@ -12,10 +12,10 @@ use crate::error::BusError;
 use crate::record::{MAX_HEADERS, Outgoing, Record};
 use crate::topic::Topic;
 
-/// How often a moving group is asked again, and the pause between: together about five seconds.
-pub(super) const GROUP_TRIES: u32 = 20;
+/// How often a moving broker is asked again, and the pause between: together about five seconds.
+pub(super) const MOVING_TRIES: u32 = 20;
 /// Pause between these tries.
-pub(super) const GROUP_PAUSE: Duration = Duration::from_millis(250);
+pub(super) const MOVING_PAUSE: Duration = Duration::from_millis(250);
 
 /// Copies a message out of librdkafka's memory. Header names that are not UTF-8 cannot come from us; they are read
 /// as far as possible by the client library.
@@ -58,23 +58,30 @@ pub(super) fn publish_error(topic: Topic, bytes: usize, max: usize, error: &Kafk
     BusError::unavailable(what, hint)
 }
 
-/// True while the group's coordinator is being chosen, starts or moves, or the group rebalances: ask again soon.
-pub(super) fn is_group_moving(error: &KafkaError) -> bool {
+/// True while a leader or a group's coordinator is being chosen, starts or moves, or a group rebalances: ask again
+/// soon.
+pub(super) fn is_moving(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
-    let moving =
-        [Code::RebalanceInProgress, Code::CoordinatorLoadInProgress, Code::CoordinatorNotAvailable, Code::NotCoordinator];
+    let moving = [
+        Code::RebalanceInProgress,
+        Code::CoordinatorLoadInProgress,
+        Code::CoordinatorNotAvailable,
+        Code::NotCoordinator,
+        Code::NotLeaderForPartition,
+        Code::LeaderNotAvailable,
+    ];
     error.rdkafka_error_code().is_some_and(|code| moving.contains(&code))
 }
 
-/// Asks the group's coordinator on a blocking thread, again while it moves; the last error when that takes too long.
-pub(super) async fn ask_group<T: Send + 'static>(
+/// Asks a broker on a blocking thread, again while leaders or coordinators move; the last error when that takes too long.
+pub(super) async fn ask_again<T: Send + 'static>(
     ask: impl Fn() -> Result<T, KafkaError> + Clone + Send + 'static,
 ) -> Result<Result<T, KafkaError>, BusError> {
     let mut tries = 1;
     loop {
         let answer = tokio::task::spawn_blocking(ask.clone()).await.map_err(|_| BusError::Closed)?;
         match &answer {
-            Err(error) if is_group_moving(error) && tries < GROUP_TRIES => tokio::time::sleep(GROUP_PAUSE).await,
+            Err(error) if is_moving(error) && tries < MOVING_TRIES => tokio::time::sleep(MOVING_PAUSE).await,
             _ => return Ok(answer),
         }
         tries += 1;

@@ -13,7 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::connect::ASK_TIMEOUT;
 use super::context::Context;
 use super::group::drop_aside;
-use super::message::{read_error, to_record};
+use super::message::{ask_again, read_error, to_record};
 use super::{Shared, config};
 use crate::error::BusError;
 use crate::random::hex_id;
@@ -55,7 +55,7 @@ impl AllPartitions {
         let (client, name, from) = (Arc::new(client), config::name(&self.bus.options, self.topic), self.from);
         let assigning = Arc::clone(&client);
         let assign = move || assign(&assigning, &name, partitions, from);
-        tokio::task::spawn_blocking(assign).await.map_err(|_| BusError::Closed)?.map_err(|e| fail(&e))?;
+        ask_again(assign).await?.map_err(|e| fail(&e))?;
         if self.from == TailFrom::Beginning {
             self.behind = (0..partitions).collect();
         }

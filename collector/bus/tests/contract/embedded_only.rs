@@ -100,19 +100,3 @@ async fn another_number_of_partitions_is_refused() {
     let refused = Bus::open(BusOptions::Embedded(EmbeddedOptions { partitions: 8, ..options })).await.expect_err("refused");
     assert!(refused.to_string().contains("bus.partitions"), "{refused}");
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn publishers_share_their_syncs() {
-    let harness = Harness::embedded();
-    let bus = harness.open().await;
-    let publish = |n: u32| bus.publish(Topic::Alerts, Outgoing::new("k", n.to_string()));
-    let started = std::time::Instant::now();
-    bus.publish(Topic::Alerts, Outgoing::new("k", "one")).await.expect("published");
-    let alone = started.elapsed();
-    let started = std::time::Instant::now();
-    for published in futures::future::join_all((0..500).map(publish)).await {
-        published.expect("published");
-    }
-    let together = started.elapsed();
-    assert!(together < alone * 250, "500 at once took {together:?}, one alone {alone:?}");
-}
