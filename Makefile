@@ -7,7 +7,8 @@ CARGO ?= cargo
 PROFILE := ci
 BIN := target/$(PROFILE)
 SETUP := packaging/setup/setup.sh
-BINARIES := -p beffroi-agent -p beffroi-cli -p beffroi-server -p beffroi-clickhouse-embedded -p xtask
+# Always the whole workspace, so that every target resolves the same features and nothing is built twice.
+BINARIES := --workspace --bins
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test build release run demo test lint bench clean
@@ -33,8 +34,9 @@ run: build ## the whole line on this machine with a story, until Ctrl-C
 demo: build ## the same without a person: exit 0 once every expected alert and the gap were read back
 	@$(BIN)/xtask demo
 
-test: setup-test build ## unit, integration and end-to-end tests
-	$(CARGO) test --locked --profile $(PROFILE) --workspace
+test: setup-test ## unit, integration and end-to-end tests
+	$(CARGO) build --locked --profile $(PROFILE) --workspace --all-targets
+	BEFFROI_REQUIRE_ENGINE=1 $(CARGO) test --locked --profile $(PROFILE) --workspace
 	@$(BIN)/beffroi rules test rules/
 
 lint: setup ## formatting and clippy

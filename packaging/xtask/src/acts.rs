@@ -19,7 +19,7 @@ fn stage(scratch: &Path) -> String {
     let scratch = scratch.display();
     let marker = MARKER.concat();
     format!(
-        "echo ZWNobyBiZWZmcm9pIGRlbW8K | base64 -d | sh\n\
+        "sh -c 'echo ZWNobyBiZWZmcm9pIGRlbW8K | base64 -d | sh'\n\
          mkdir -p {scratch}/.x11-cache && cp /bin/sleep {scratch}/.x11-cache/kworkerd\n\
          {scratch}/.x11-cache/kworkerd 0.2\n\
          mkdir -p {scratch}/root/etc/cron.d\n\

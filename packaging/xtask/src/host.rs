@@ -49,6 +49,10 @@ impl Host {
             let (uplink, batches) = acknowledged(&self.state)?;
             Ok(uplink != before && batches > 0)
         })?;
+        wait_for("the agent's word on its probes", START_LIMIT, &mut [&mut agent], || {
+            let hooks = status(&self.state)?["sensor"]["hooks"].as_array().map_or(0, Vec::len);
+            Ok(hooks > 0)
+        })?;
         self.agent = Some(agent);
         Ok(())
     }

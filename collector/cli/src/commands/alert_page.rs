@@ -27,10 +27,10 @@ pub fn page(alert: &Value, output: &Output) -> String {
         line(&mut page, output, name, alert.pointer(at));
     }
     if newest["replayed"] == true {
-        let _ = writeln!(page, "  Origin       replay: recorded elsewhere and sent again");
+        let _ = writeln!(page, "  Origin         replay: recorded elsewhere and sent again");
     }
     if newest["clock_suspect"] == true {
-        let _ = writeln!(page, "  Clock        the host's clock was more than 5 minutes away from the gateway's");
+        let _ = writeln!(page, "  Clock          the host's clock was more than 5 minutes away from the gateway's");
     }
     section(
         &mut page,
@@ -101,7 +101,7 @@ fn sentence(alert: &Value) -> String {
 fn line(page: &mut String, output: &Output, name: &str, value: Option<&Value>) {
     let shown = value.map(|value| output.text(value)).unwrap_or_default();
     if !shown.is_empty() {
-        let _ = writeln!(page, "  {name:<13}{}", terminal(&shown));
+        let _ = writeln!(page, "  {name:<14} {}", terminal(&shown));
     }
 }
 
@@ -120,7 +120,7 @@ fn labels(page: &mut String, labels: &Value) {
         .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
         .collect();
     if !list.is_empty() {
-        let _ = writeln!(page, "  {:<13}{}", "Labels", terminal(&list.join(" ")));
+        let _ = writeln!(page, "  {:<14} {}", "Labels", terminal(&list.join(" ")));
     }
 }
 
@@ -167,7 +167,7 @@ fn rule(page: &mut String, output: &Output, rule: &Value) {
         ],
     );
     for attack in rule["attack"].as_array().into_iter().flatten() {
-        let _ = writeln!(page, "  {:<13}{} {}", "ATT&CK", terminal(text(attack, "/id")), terminal(text(attack, "/name")));
+        let _ = writeln!(page, "  {:<14} {} {}", "ATT&CK", terminal(text(attack, "/id")), terminal(text(attack, "/name")));
     }
 }
 
