@@ -48,7 +48,8 @@ impl Default for Observe {
 pub struct ClickHouse {
     /// Whether it is used. With `false`, `[store]` says where ClickHouse is.
     pub embedded: bool,
-    /// Unprivileged user of the engine when the collector runs as root.
+    /// Unprivileged user of the engine when the collector runs as root. Default: `beffroi-clickhouse` where it exists, else
+    /// `nobody`.
     pub user: Option<String>,
     /// Memory of the engine in MiB.
     pub max_memory_mib: Option<u64>,

@@ -104,7 +104,7 @@ async fn start_engine(config: &mut Config, health: &Health) -> Result<Arc<Embedd
     let settings = EngineConfig {
         secret_file: Some(secret.clone()),
         library: config.clickhouse.library.clone(),
-        user: config.clickhouse.user.clone(),
+        user: config.clickhouse.user.clone().or_else(unprivileged_user),
         max_memory_mib: config.clickhouse.max_memory_mib,
         ..EngineConfig::new(data)
     };
@@ -115,6 +115,15 @@ async fn start_engine(config: &mut Config, health: &Health) -> Result<Arc<Embedd
     let state = engine.watch();
     health.add(move || vec![engine_health(&state.borrow())]);
     Ok(engine)
+}
+
+/// Whom the engine runs as when the collector is root and nobody was named: a user of its own where one exists.
+fn unprivileged_user() -> Option<String> {
+    if !nix::unistd::Uid::effective().is_root() {
+        return None;
+    }
+    let known = |name: &&str| matches!(nix::unistd::User::from_name(name), Ok(Some(_)));
+    ["beffroi-clickhouse", "nobody"].into_iter().find(known).map(str::to_string)
 }
 
 fn engine_health(state: &State) -> RoleHealth {

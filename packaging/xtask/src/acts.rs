@@ -69,6 +69,14 @@ pub fn weekend(scratch: &Scratch) -> Result<()> {
     Ok(())
 }
 
+/// Puts a harmless program into the hidden temporary folder of [`hidden_start`].
+pub fn hide_program(scratch: &Scratch) -> Result<()> {
+    let folder = scratch.path("scene/.x11-cache");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::copy("/bin/sleep", folder.join("kworkerd")).context("cannot copy /bin/sleep")?;
+    Ok(())
+}
+
 /// Starts a program from a hidden temporary folder once: one more match of a rule that the scene has fired already.
 pub fn hidden_start(scratch: &Scratch) -> Result<()> {
     let program = scratch.path("scene/.x11-cache/kworkerd");

@@ -22,7 +22,7 @@ pub struct Host {
 
 fn enroll(line: &Line, scratch: &Scratch, tenant: &str, labels: &[&str]) -> Result<PathBuf> {
     let state = scratch.path(format!("agent-{tenant}"));
-    let token = line.token(scratch, tenant, labels)?;
+    let token = line.token(scratch, tenant, labels, 1)?;
     let mut command = Command::new(binary("beffroi-agent")?);
     command.args(["enroll", "--state"]).arg(&state).arg("--token-file").arg(&token);
     run(&mut command, "beffroi-agent enroll")?;
@@ -60,6 +60,25 @@ impl Host {
     /// The agent's own view, as JSON.
     pub fn status(&self) -> Result<serde_json::Value> {
         status(&self.state)
+    }
+
+    /// Whether a probe whose name holds `wanted` is attached.
+    pub fn sees(&self, wanted: &str) -> bool {
+        let hooks = self.status().map(|status| status["sensor"]["hooks"].clone()).unwrap_or_default();
+        let on = |hook: &serde_json::Value| hook["on"] == true && hook["name"].as_str().is_some_and(|name| name.contains(wanted));
+        hooks.as_array().into_iter().flatten().any(on)
+    }
+
+    /// Records that its probes have lost since it started.
+    pub fn lost(&self) -> Result<u64> {
+        let status = self.status()?;
+        let hooks = status["sensor"]["hooks"].as_array().context("the agent says nothing of its probes")?;
+        Ok(hooks.iter().filter_map(|hook| hook["dropped"].as_u64()).sum())
+    }
+
+    /// Process id of the agent that runs.
+    pub fn pid(&self) -> Result<i32> {
+        Ok(self.agent.as_ref().context("the agent does not run")?.pid().as_raw())
     }
 
     /// Kills the agent as a crash or an attacker would; its children die with it.

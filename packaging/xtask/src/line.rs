@@ -61,6 +61,7 @@ pub struct Line {
     /// Where it listens.
     pub addresses: Addresses,
     cli_config: PathBuf,
+    ca: PathBuf,
     /// The API token.
     pub token: String,
 }
@@ -83,15 +84,14 @@ impl Line {
         let addresses: Addresses = serde_json::from_slice(&std::fs::read(&at)?).context("the collector's addresses")?;
         let token_file = data.join("api/admin.token");
         let token = std::fs::read_to_string(&token_file).with_context(|| format!("{}", token_file.display()))?.trim().to_string();
+        let ca = data.join("pki/ca.pem");
         let cli_config = scratch.path("cli.toml");
         let cli = format!(
-            "api = \"http://{}\"\ntoken_file = {token_file:?}\ngateway = \"https://{}\"\nca_file = {:?}\n",
-            addresses.api,
-            addresses.gateway,
-            data.join("pki/ca.pem")
+            "api = \"http://{}\"\ntoken_file = {token_file:?}\ngateway = \"https://{}\"\nca_file = {ca:?}\n",
+            addresses.api, addresses.gateway,
         );
         std::fs::write(&cli_config, cli)?;
-        let mut line = Self { collector, addresses, cli_config, token };
+        let mut line = Self { collector, addresses, cli_config, ca, token };
         line.wait_ready()?;
         Ok(line)
     }
@@ -122,11 +122,20 @@ impl Line {
         self.collector.stop()
     }
 
-    /// An enrolment token for one host, in a file.
-    pub fn token(&self, scratch: &Scratch, tenant: &str, labels: &[&str]) -> Result<PathBuf> {
+    /// The server CA (PEM).
+    pub fn ca(&self) -> Result<String> {
+        std::fs::read_to_string(&self.ca).with_context(|| format!("{}", self.ca.display()))
+    }
+
+    /// An enrolment token for so many hosts, in a file.
+    pub fn token(&self, scratch: &Scratch, tenant: &str, labels: &[&str], hosts: u32) -> Result<PathBuf> {
         let file = scratch.path(format!("{tenant}.token"));
         let mut command = self.cli()?;
-        command.args(["enroll", "token", "--tenant", tenant, "--uses", "1", "--expires", "1h", "--out"]).arg(&file);
+        command
+            .args(["enroll", "token", "--tenant", tenant, "--expires", "1h", "--uses"])
+            .arg(hosts.to_string())
+            .arg("--out")
+            .arg(&file);
         for label in labels {
             command.args(["--label", label]);
         }
@@ -148,4 +157,23 @@ pub fn run(command: &mut Command, name: &str) -> Result<String> {
         bail!("{name} failed with {}:\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Id of one of our rules, read from its file.
+pub fn rule_id(name: &str) -> Result<String> {
+    let folder = tree().join("rules/sigma");
+    let mut folders = vec![folder.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).with_context(|| format!("{}", folder.display()))? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.file_name().is_some_and(|file| file == format!("{name}.yml").as_str()) {
+                let text = std::fs::read_to_string(&path)?;
+                let id = text.lines().find_map(|line| line.strip_prefix("id:"));
+                return Ok(id.with_context(|| format!("{} has no id", path.display()))?.trim().to_string());
+            }
+        }
+    }
+    bail!("no rule file {name}.yml below {}", folder.display())
 }

@@ -3,6 +3,7 @@
 //! Everything lives in a scratch folder that is removed at the end; servers listen on loopback only.
 
 mod acts;
+mod bench;
 mod host;
 mod line;
 mod process;
@@ -30,6 +31,8 @@ enum Task {
     Run,
     /// Tell the story and end: exit 0 once every expected alert and the gap were read back.
     Demo,
+    /// Measure the whole line and print figures.
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -50,7 +53,13 @@ fn tell() -> Result<()> {
     match arguments.task {
         Task::Run => runtime.block_on(run()),
         Task::Demo => runtime.block_on(demo()),
+        Task::Bench(options) => measuring()?.block_on(bench::run(&options)),
     }
+}
+
+/// The load generator uses every core that it gets.
+fn measuring() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
 async fn run() -> Result<()> {
@@ -61,7 +70,8 @@ async fn run() -> Result<()> {
     };
     if let Some(outcome) = told {
         complain(&outcome);
-        show::step("the line stays up: try `beffroi` in another terminal, stop with Ctrl-C");
+        show::step("the line stays up until Ctrl-C; in another terminal:");
+        show::say(&format!("{} alerts list", story.command()?));
         tokio::select! {
             ended = story.keep_watching() => ended?,
             _ = tokio::signal::ctrl_c() => {}

@@ -65,14 +65,22 @@ impl Reader {
 
     /// One GET, as JSON.
     pub async fn get(&self, path: &str) -> Result<Value> {
-        let url = format!("{}{path}", self.base);
-        let answer = self.client.get(&url).bearer_auth(&self.token).send().await.with_context(|| format!("GET {path}"))?;
+        self.ask(self.client.get(format!("{}{path}", self.base)), path).await
+    }
+
+    /// One POST of JSON, answered with JSON.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        self.ask(self.client.post(format!("{}{path}", self.base)).json(body), path).await
+    }
+
+    async fn ask(&self, request: reqwest::RequestBuilder, path: &str) -> Result<Value> {
+        let answer = request.bearer_auth(&self.token).send().await.with_context(|| path.to_string())?;
         let status = answer.status();
         let text = answer.text().await?;
         if !status.is_success() {
-            bail!("GET {path}: {status}: {text}");
+            bail!("{path}: {status}: {text}");
         }
-        serde_json::from_str(&text).with_context(|| format!("GET {path} gave no JSON"))
+        serde_json::from_str(&text).with_context(|| format!("{path} gave no JSON"))
     }
 
     /// The alerts of the last day, newest first.

@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::acts;
 use crate::host::{self, Host};
-use crate::line::{Line, Scratch, run, tree};
+use crate::line::{Line, Scratch, rule_id, run, tree};
 use crate::reader::{LOOK_EVERY, Reader, Seen, now_us, time_us};
 use crate::show;
 
@@ -111,15 +111,7 @@ impl Story {
     /// Whether the probes that the scene needs are attached; says what is not seen otherwise.
     fn live(&self) -> bool {
         let Some(host) = &self.host else { return false };
-        let hooks = host.status().map(|status| status["sensor"]["hooks"].clone()).unwrap_or_default();
-        let on = |wanted: &str| {
-            hooks
-                .as_array()
-                .into_iter()
-                .flatten()
-                .any(|hook| hook["on"] == true && hook["name"].as_str().is_some_and(|name| name.contains(wanted)))
-        };
-        let live = on("exec");
+        let live = host.sees("exec");
         if !live {
             show::say("the exec probe is not attached (root and a kernel with BTF are needed): this machine's own events are");
             show::say(
@@ -210,6 +202,13 @@ impl Story {
         Ok(false)
     }
 
+    /// The command by which a person asks this collector.
+    pub fn command(&self) -> Result<String> {
+        let cli = self.line.cli()?;
+        let words = std::iter::once(cli.get_program()).chain(cli.get_args());
+        Ok(words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" "))
+    }
+
     /// Stops everything in order; says whether all drained in time.
     pub fn end(mut self) -> bool {
         let host = self.host.as_mut().is_none_or(Host::stop);
@@ -228,23 +227,4 @@ impl Story {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
-}
-
-/// Id of one of our rules, read from its file.
-fn rule_id(name: &str) -> Result<String> {
-    let folder = tree().join("rules/sigma");
-    let mut folders = vec![folder.clone()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).with_context(|| format!("{}", folder.display()))? {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.file_name().is_some_and(|file| file == format!("{name}.yml").as_str()) {
-                let text = std::fs::read_to_string(&path)?;
-                let id = text.lines().find_map(|line| line.strip_prefix("id:"));
-                return Ok(id.with_context(|| format!("{} has no id", path.display()))?.trim().to_string());
-            }
-        }
-    }
-    bail!("no rule file {name}.yml below {}", folder.display())
 }

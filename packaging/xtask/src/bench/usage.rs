@@ -1,0 +1,114 @@
+//! CPU time and memory of a process and everything it started, from /proc.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+/// One process at one time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    /// Process id.
+    pub pid: i32,
+    /// Its arguments after the program, for people.
+    pub arguments: String,
+    /// CPU time of all its threads since it began, ended ones included.
+    pub cpu: Duration,
+    /// Resident memory (bytes); what processes share counts for each.
+    pub rss: u64,
+}
+
+/// The part of `/proc/PID/stat` that is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stat {
+    parent: i32,
+    ticks: u64,
+    pages: u64,
+}
+
+/// A process and its descendants, sorted by id.
+pub fn tree(root: i32) -> Result<Vec<Usage>> {
+    let all = running()?;
+    let mut wanted = vec![root];
+    let mut at = 0;
+    while at < wanted.len() {
+        wanted.extend(all.iter().filter(|(_, stat)| stat.parent == wanted[at]).map(|(pid, _)| *pid));
+        at += 1;
+    }
+    let mut usages = all
+        .into_iter()
+        .filter(|(pid, _)| wanted.contains(pid))
+        .map(|(pid, stat)| usage(pid, stat))
+        .collect::<Result<Vec<_>>>()?;
+    if usages.is_empty() {
+        bail!("process {root} has ended");
+    }
+    usages.sort_by_key(|usage| usage.pid);
+    Ok(usages)
+}
+
+fn running() -> Result<Vec<(i32, Stat)>> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir("/proc").context("/proc")?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // A process may end between listing and reading.
+        let Ok(text) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        all.push((pid, parse(&text).with_context(|| format!("/proc/{pid}/stat is not understood"))?));
+    }
+    Ok(all)
+}
+
+/// See proc_pid_stat(5). The name in parentheses may hold anything, so counting begins behind the last one.
+fn parse(text: &str) -> Option<Stat> {
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+    let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
+    Some(Stat { parent: fields.get(1)?.parse().ok()?, ticks: number(11)? + number(12)?, pages: number(21)? })
+}
+
+fn usage(pid: i32, stat: Stat) -> Result<Usage> {
+    use nix::unistd::{SysconfVar, sysconf};
+    let per_second = sysconf(SysconfVar::CLK_TCK)?.context("the kernel's clock tick")? as f64;
+    let page = sysconf(SysconfVar::PAGE_SIZE)?.context("the page size")? as u64;
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let arguments: Vec<_> = line.split(|byte| *byte == 0).skip(1).map(String::from_utf8_lossy).collect();
+    let cpu = Duration::from_secs_f64(stat.ticks as f64 / per_second);
+    Ok(Usage { pid, arguments: arguments.join(" ").trim().into(), cpu, rss: stat.pages * page })
+}
+
+/// CPU time that the processes of `before` have used since. A process that has ended or come is an error: its share is
+/// not known.
+pub fn cpu_between(before: &[Usage], after: &[Usage]) -> Result<Duration> {
+    if !before.iter().map(|usage| usage.pid).eq(after.iter().map(|usage| usage.pid)) {
+        bail!("a process of the agent ended or was replaced while it was measured; see its log");
+    }
+    let total = |usages: &[Usage]| usages.iter().map(|usage| usage.cpu).sum::<Duration>();
+    Ok(total(after).saturating_sub(total(before)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_spaces_and_parentheses_does_not_move_the_fields() {
+        let text = "42 (a) b (c) S 7 1 1 0 -1 4194560 1 2 3 4 150 50 9 9 20 0 3 0 777 1000000 640 184467 1";
+        assert_eq!(parse(text), Some(Stat { parent: 7, ticks: 200, pages: 640 }));
+        assert_eq!(parse("42 (a) S 7"), None);
+        assert_eq!(parse(""), None);
+    }
+
+    #[test]
+    fn this_process_is_in_its_own_tree() {
+        let own = std::process::id() as i32;
+        let usages = tree(own).unwrap();
+        let usage = usages.iter().find(|usage| usage.pid == own).unwrap();
+        assert!(usage.rss > 100_000, "{usage:?}");
+    }
+
+    #[test]
+    fn a_replaced_process_is_no_measurement() {
+        let usage = |pid, ms| Usage { pid, arguments: String::new(), cpu: Duration::from_millis(ms), rss: 0 };
+        let before = [usage(1, 10), usage(2, 20)];
+        assert_eq!(cpu_between(&before, &[usage(1, 15), usage(2, 40)]).unwrap(), Duration::from_millis(25));
+        assert!(cpu_between(&before, &[usage(1, 15), usage(3, 40)]).is_err());
+    }
+}
