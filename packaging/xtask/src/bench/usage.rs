@@ -31,7 +31,8 @@ pub fn tree(root: i32) -> Result<Vec<Usage>> {
     let mut wanted = vec![root];
     let mut at = 0;
     while at < wanted.len() {
-        wanted.extend(all.iter().filter(|(_, stat)| stat.parent == wanted[at]).map(|(pid, _)| *pid));
+        let parent = wanted[at];
+        wanted.extend(all.iter().filter(|(_, stat)| stat.parent == parent).map(|(pid, _)| *pid));
         at += 1;
     }
     let mut usages = all
