@@ -64,16 +64,24 @@ impl Host {
 
     /// Whether a probe whose name holds `wanted` is attached.
     pub fn sees(&self, wanted: &str) -> bool {
-        let hooks = self.status().map(|status| status["sensor"]["hooks"].clone()).unwrap_or_default();
-        let on = |hook: &serde_json::Value| hook["on"] == true && hook["name"].as_str().is_some_and(|name| name.contains(wanted));
-        hooks.as_array().into_iter().flatten().any(on)
+        self.hooks(wanted).is_ok_and(|hooks| hooks.iter().any(|hook| hook["on"] == true))
+    }
+
+    /// Records that probes whose name holds `wanted` have made since the agent started.
+    pub fn seen(&self, wanted: &str) -> Result<u64> {
+        Ok(self.hooks(wanted)?.iter().filter_map(|hook| hook["seen"].as_u64()).sum())
     }
 
     /// Records that its probes have lost since it started.
     pub fn lost(&self) -> Result<u64> {
+        Ok(self.hooks("")?.iter().filter_map(|hook| hook["dropped"].as_u64()).sum())
+    }
+
+    fn hooks(&self, wanted: &str) -> Result<Vec<serde_json::Value>> {
         let status = self.status()?;
         let hooks = status["sensor"]["hooks"].as_array().context("the agent says nothing of its probes")?;
-        Ok(hooks.iter().filter_map(|hook| hook["dropped"].as_u64()).sum())
+        let named = |hook: &&serde_json::Value| hook["name"].as_str().is_some_and(|name| name.contains(wanted));
+        Ok(hooks.iter().filter(named).cloned().collect())
     }
 
     /// Process id of the agent that runs.

@@ -1,7 +1,7 @@
 //! The real agent on this machine: from a program's start to its readable alert, and what the agent costs while programs
 //! start all the time. Needs root and a kernel with BTF; is skipped without them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -11,7 +11,7 @@ use super::usage::{self, Usage};
 use super::{Outcome, RUNS, mix, say};
 use crate::host::Host;
 use crate::line::{Line, Scratch, rule_id};
-use crate::reader::{Reader, now_us};
+use crate::reader::{LOOK_EVERY, Reader, now_us};
 use crate::{acts, show};
 
 /// Tenant of this machine.
@@ -20,6 +20,8 @@ const TENANT: &str = "bench";
 const ROUNDS: usize = 120;
 /// How long one alert may take before the measurement is given up.
 const ALERT_LIMIT: Duration = Duration::from_secs(30);
+/// The agent writes its counters down every few seconds.
+const SEEN_LIMIT: Duration = Duration::from_secs(60);
 /// From exec to readable alert, 99th percentile (ms).
 const LATENCY_TARGET: f64 = 2_000.0;
 /// Starts per second while the agent's cost is taken.
@@ -77,11 +79,13 @@ impl Bench {
         let interval = Duration::from_secs(seconds);
         let idle = self.interval(interval, None).await?;
         say(&format!("agent: {:.1} % of a core before the load begins", idle.cpu.as_secs_f64() / seconds as f64 * 100.0));
+        let seen = self.host.seen("exec")?;
+        let mut started = 0;
         let (mut per_exec, mut rates, mut memory) = (Vec::new(), Vec::new(), Vec::new());
         for run in 1..=RUNS {
             let execs = Execs::begin(EXEC_RATE)?;
             let cost = self.interval(interval, Some(&execs)).await?;
-            execs.end()?;
+            started += execs.end()?;
             if cost.execs == 0 {
                 bail!("no program could be started");
             }
@@ -90,6 +94,7 @@ impl Bench {
             rates.push(cost.execs as f64 / cost.took.as_secs_f64());
             memory.push(cost.rss as f64 / f64::from(1 << 20));
         }
+        self.wait_seen(seen + started).await?;
         let figure = |name, values: &[f64], unit| Some(Figure::new(name, median(values)?, unit));
         let figures = [
             figure("agent.execs_per_second", &rates, "execs/s"),
@@ -99,9 +104,24 @@ impl Bench {
         Ok(Outcome::Measured(figures.into_iter().flatten().collect()))
     }
 
+    /// An agent that does not see costs nothing: waits until it has counted every start.
+    async fn wait_seen(&mut self, starts: u64) -> Result<()> {
+        let deadline = Instant::now() + SEEN_LIMIT;
+        loop {
+            let seen = self.host.seen("exec")?;
+            if seen >= starts {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("the agent has seen {seen} program starts, at least {starts} happened; it lost {}", self.host.lost()?);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     async fn interval(&mut self, length: Duration, execs: Option<&Execs>) -> Result<Cost> {
         let started = || execs.map_or(0, Execs::started);
-        let (begun, first, before) = (std::time::Instant::now(), started(), usage::tree(self.host.pid()?)?);
+        let (begun, first, before) = (Instant::now(), started(), usage::tree(self.host.pid()?)?);
         tokio::time::sleep(length).await;
         let (took, last, after) = (begun.elapsed(), started(), usage::tree(self.host.pid()?)?);
         self.check()?;
@@ -147,11 +167,10 @@ impl Cost {
         ));
         for (before, after) in self.before.iter().zip(&self.after) {
             say(&format!(
-                "agent:   {:.2} s of CPU, {:.0} MiB: process {} ({})",
+                "agent:   {}: {:.2} s of CPU, {:.0} MiB",
+                after.role,
                 after.cpu.saturating_sub(before.cpu).as_secs_f64(),
-                after.rss as f64 / f64::from(1 << 20),
-                after.pid,
-                after.arguments.chars().take(60).collect::<String>()
+                after.rss as f64 / f64::from(1 << 20)
             ));
         }
     }

@@ -36,12 +36,13 @@ impl Execs {
         self.started.load(Ordering::Relaxed)
     }
 
-    /// Stops and says what went wrong, if anything.
-    pub fn end(mut self) -> Result<()> {
+    /// Stops; says how many programs were started, or what went wrong.
+    pub fn end(mut self) -> Result<u64> {
         self.stop.store(true, Ordering::Relaxed);
-        std::mem::take(&mut self.starters)
-            .into_iter()
-            .try_for_each(|starter| starter.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a starting thread failed"))))
+        for starter in std::mem::take(&mut self.starters) {
+            starter.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a starting thread failed")))?;
+        }
+        Ok(self.started())
     }
 }
 

@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail};
 pub struct Usage {
     /// Process id.
     pub pid: i32,
-    /// Its arguments after the program, for people.
-    pub arguments: String,
+    /// Its first argument that is a word: what it does, for people.
+    pub role: String,
     /// CPU time of all its threads since it began, ended ones included.
     pub cpu: Duration,
     /// Resident memory (bytes); what processes share counts for each.
@@ -70,9 +70,18 @@ fn usage(pid: i32, stat: Stat) -> Result<Usage> {
     let per_second = sysconf(SysconfVar::CLK_TCK)?.context("the kernel's clock tick")? as f64;
     let page = sysconf(SysconfVar::PAGE_SIZE)?.context("the page size")? as u64;
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let arguments: Vec<_> = line.split(|byte| *byte == 0).skip(1).map(String::from_utf8_lossy).collect();
+    let role = role(&line);
     let cpu = Duration::from_secs_f64(stat.ticks as f64 / per_second);
-    Ok(Usage { pid, arguments: arguments.join(" ").trim().into(), cpu, rss: stat.pages * page })
+    Ok(Usage { pid, role, cpu, rss: stat.pages * page })
+}
+
+/// The first argument of letters and dashes that is no option.
+fn role(command_line: &[u8]) -> String {
+    let word = |argument: &&[u8]| {
+        argument.first().is_some_and(u8::is_ascii_lowercase) && argument.iter().all(|b| b.is_ascii_lowercase() || *b == b'-')
+    };
+    let found = command_line.split(|byte| *byte == 0).skip(1).find(word).unwrap_or(b"?");
+    String::from_utf8_lossy(found).into_owned()
 }
 
 /// CPU time that the processes of `before` have used since. A process that has ended or come is an error: its share is
@@ -98,6 +107,13 @@ mod tests {
     }
 
     #[test]
+    fn a_role_is_the_first_word_that_is_no_option_or_path() {
+        assert_eq!(role(b"/usr/bin/beffroi-agent\0--state\0/var/lib/x\0sensor\0--fd\x003\0"), "sensor");
+        assert_eq!(role(b"/usr/bin/beffroi-agent\0scan-worker\0{}\0"), "scan-worker");
+        assert_eq!(role(b""), "?");
+    }
+
+    #[test]
     fn this_process_is_in_its_own_tree() {
         let own = std::process::id() as i32;
         let usages = tree(own).unwrap();
@@ -107,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_replaced_process_is_no_measurement() {
-        let usage = |pid, ms| Usage { pid, arguments: String::new(), cpu: Duration::from_millis(ms), rss: 0 };
+        let usage = |pid, ms| Usage { pid, role: String::new(), cpu: Duration::from_millis(ms), rss: 0 };
         let before = [usage(1, 10), usage(2, 20)];
         assert_eq!(cpu_between(&before, &[usage(1, 15), usage(2, 40)]).unwrap(), Duration::from_millis(25));
         assert!(cpu_between(&before, &[usage(1, 15), usage(3, 40)]).is_err());
