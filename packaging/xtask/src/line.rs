@@ -73,7 +73,7 @@ impl Line {
         let file = scratch.path("collector.toml");
         let rules = tree().join("rules/sigma");
         let text = format!(
-            "data = {data:?}\n\n[gateway]\nlisten = \"127.0.0.1:0\"\n\n[api]\nlisten = \"127.0.0.1:0\"\n\n[detect]\nrules = [{rules:?}]\n\n{config}\n"
+            "data = {data:?}\n\n[gateway]\nlisten = \"127.0.0.1:0\"\n\n[api]\nlisten = \"127.0.0.1:0\"\n\n[observe]\nlisten = \"127.0.0.1:0\"\n\n[detect]\nrules = [{rules:?}]\n\n{config}\n"
         );
         std::fs::write(&file, text)?;
         let mut command = Command::new(binary("beffroi-collector")?);

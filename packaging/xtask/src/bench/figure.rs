@@ -60,7 +60,7 @@ impl fmt::Display for Figure {
     }
 }
 
-/// Three digits are enough for anybody: whole numbers from 100 on, two decimals below unless they are zeros.
+/// Runs differ by more than a hundredth: whole numbers from 100 on, two decimals below unless they are zeros.
 fn number(value: f64) -> String {
     if value.abs() >= 100.0 || value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.2}") }
 }

@@ -27,8 +27,7 @@ const STALL_LIMIT: Duration = Duration::from_secs(60);
 const VISIBLE_LIMIT: Duration = Duration::from_secs(20);
 /// What the line must do on two cores, with the generator on them.
 const TARGET: f64 = 20_000.0;
-/// Quotas far above what a machine can make: a benchmark of quotas would measure nothing else. Port 0 for the metrics, so
-/// that a collector that runs on this machine already is not in the way.
+/// Quotas far above what a machine can make: a benchmark of quotas would measure nothing else.
 const CONFIG: &str = "[gateway.quota]\nagent_bytes_per_second = 1000000000\nagent_batches_per_second = 100000\n\
     agent_burst_batches = 1000000\ntenant_bytes_per_second = 10000000000\ntenant_batches_per_second = 1000000\n\
     tenant_burst_batches = 10000000\n";
