@@ -2,13 +2,19 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::output::Form;
 
+/// What every verb has in common, for `--help`.
+const AFTER_HELP: &str = "Data goes to stdout, talk to stderr. Ids may be cut to 6 digits or more.\n\
+    Exit codes: 0 done, 2 rules are broken, 3 usage or configuration, 4 server or network, 130 interrupted.";
+/// Rows that the API gives at most.
+const MAX_ROWS: std::ops::RangeInclusive<u64> = 1..=10_000;
+
 /// The analyst's terminal: query and triage what the agents of Beffroi report.
 #[derive(Debug, Parser)]
-#[command(name = "beffroi", version, propagate_version = true)]
+#[command(name = "beffroi", version, propagate_version = true, color = clap::ColorChoice::Never, after_help = AFTER_HELP)]
 pub struct Arguments {
     /// Configuration file (default: ~/.config/beffroi/config.toml, or BEFFROI_CONFIG).
     #[arg(long, global = true, value_name = "FILE")]
@@ -48,6 +54,9 @@ pub enum Verb {
     /// Times and numbers that are missing.
     #[command(subcommand)]
     Gaps(Gaps),
+    /// Topics of Kafka, decoded. For the embedded bus, whose process owns it, see `status`.
+    #[command(subcommand)]
+    Bus(Bus),
     /// Detection rules on this disk.
     #[command(subcommand)]
     Rules(Rules),
@@ -88,7 +97,7 @@ pub enum Alerts {
         #[command(flatten)]
         filter: AlertFilter,
         /// How many at most.
-        #[arg(long, default_value_t = 50)]
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(MAX_ROWS))]
         limit: u64,
     },
     /// One alert whole: what happened, the process chain, the rule, gaps.
@@ -96,7 +105,7 @@ pub enum Alerts {
         /// Id or a prefix of it.
         id: String,
     },
-    /// As they arrive, until Ctrl-C.
+    /// As they arrive, until Ctrl-C; an alert comes again when its count has grown.
     Tail {
         /// Which alerts.
         #[command(flatten)]
@@ -145,7 +154,7 @@ pub enum Events {
         #[arg(long)]
         count: bool,
         /// How many at most.
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(MAX_ROWS))]
         limit: u64,
     },
     /// A process with its ancestors and descendants.
@@ -161,7 +170,7 @@ pub enum Events {
         #[arg(long, default_value = "10m")]
         window: String,
         /// How many at most.
-        #[arg(long, default_value_t = 200)]
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(MAX_ROWS))]
         limit: u64,
     },
 }
@@ -175,7 +184,7 @@ pub enum Hosts {
         #[arg(long)]
         tenant: Option<String>,
         /// How many at most.
-        #[arg(long, default_value_t = 1000)]
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(MAX_ROWS))]
         limit: u64,
     },
     /// One host: its state, probes and gaps.
@@ -244,7 +253,7 @@ pub enum Gaps {
         #[arg(long)]
         host: Option<String>,
         /// How many at most.
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(MAX_ROWS))]
         limit: u64,
     },
 }
@@ -263,4 +272,134 @@ pub enum Rules {
         /// A folder.
         folder: PathBuf,
     },
+    /// Rules that load and can never fire on what Beffroi's Linux sensor sends.
+    Inert {
+        /// A file or folder.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
+}
+
+/// Verbs of `bus`.
+#[derive(Debug, Subcommand)]
+pub enum Bus {
+    /// Every topic and how much it holds.
+    Topics {
+        /// Which bus.
+        #[command(flatten)]
+        collector: CollectorConfig,
+    },
+    /// How far each reader of the collector is behind, for every partition that was ever written to.
+    Lag {
+        /// Which bus.
+        #[command(flatten)]
+        collector: CollectorConfig,
+    },
+    /// Records of a topic as NDJSON, until Ctrl-C: batches checked and decoded, JSON as it is.
+    Tail {
+        /// Which topic.
+        #[arg(value_enum)]
+        topic: BusTopic,
+        /// Which bus.
+        #[command(flatten)]
+        collector: CollectorConfig,
+        /// Where to begin.
+        #[arg(long, value_enum, default_value = "now")]
+        from: BusStart,
+        /// End with what was there at the start.
+        #[arg(long)]
+        to_end: bool,
+        /// How many lines at most.
+        #[arg(long)]
+        limit: Option<u64>,
+    },
+}
+
+/// Which bus.
+#[derive(Debug, Args)]
+pub struct CollectorConfig {
+    /// Configuration of the collector; its section [bus] names the brokers.
+    #[arg(long, value_name = "FILE")]
+    pub config_collector: PathBuf,
+}
+
+/// A topic, without the configured prefix.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum BusTopic {
+    /// What agents sent.
+    #[value(alias = "events.v1")]
+    Events,
+    /// Matches.
+    #[value(alias = "alerts.v1")]
+    Alerts,
+    /// What could not be processed.
+    #[value(alias = "dlq.v1")]
+    Dlq,
+    /// Signed orders.
+    #[value(alias = "orders.v1")]
+    Orders,
+    /// State that needs one winner.
+    #[value(alias = "control.v1")]
+    Control,
+    /// Who did what.
+    #[value(alias = "audit.v1")]
+    Audit,
+}
+
+/// Where a tail begins.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum BusStart {
+    /// With the oldest record there is.
+    Beginning,
+    /// With the next one.
+    Now,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_grammar_holds_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn options_that_repeat_take_one_value_each() {
+        let parsed = Arguments::try_parse_from([
+            "beffroi",
+            "enroll",
+            "token",
+            "--tenant",
+            "t",
+            "--cidr",
+            "10.0.0.0/8",
+            "--cidr",
+            "192.0.2.0/24",
+        ]);
+        match parsed.unwrap().verb {
+            Verb::Enroll(Enroll::Token { cidr, .. }) => assert_eq!(cidr, ["10.0.0.0/8", "192.0.2.0/24"]),
+            other => panic!("{other:?}"),
+        }
+        assert!(
+            Arguments::try_parse_from(["beffroi", "enroll", "token", "--tenant", "t", "--cidr", "10.0.0.0/8", "192.0.2.0/24"])
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn filters_and_options_of_a_search_mix_as_people_write_them() {
+        let line = "beffroi events search Image=*/java CommandLine~base64 --since 7d --tenant T --host H --by Image --limit 200 User=root";
+        match Arguments::try_parse_from(line.split(' ')).unwrap().verb {
+            Verb::Events(Events::Search { filters, limit, .. }) => {
+                assert_eq!(filters, ["Image=*/java", "CommandLine~base64", "User=root"]);
+                assert_eq!(limit, 200);
+            }
+            other => panic!("{other:?}"),
+        }
+        for limit in ["0", "10001", "-1", "x"] {
+            assert!(Arguments::try_parse_from(["beffroi", "alerts", "list", "--limit", limit]).is_err(), "{limit}");
+        }
+    }
 }

@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::errors::{Failure, Outcome};
+use crate::output::say;
+
+/// Where a collector's API listens unless told otherwise.
+const DEFAULT_API: &str = "http://127.0.0.1:8080";
 
 /// `~/.config/beffroi/config.toml`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -47,8 +51,17 @@ impl Config {
     }
 
     /// Base URL of the API, without a slash at the end.
-    pub fn api(&self) -> String {
-        self.api.as_deref().unwrap_or("http://127.0.0.1:8080").trim_end_matches('/').to_string()
+    pub fn api(&self) -> Outcome<String> {
+        let text = self.api.as_deref().unwrap_or(DEFAULT_API).trim_end_matches('/');
+        let bad = |why: String| Failure::usage(format!("api {text:?}: {why}"), format!("write a URL such as {DEFAULT_API}"));
+        let url: reqwest::Url = text.parse().map_err(|error| bad(format!("{error}")))?;
+        match url.scheme() {
+            "https" => {}
+            "http" if is_loopback(&url) => {}
+            "http" => say("warning: the token and every answer go over the network in clear text; put TLS before the API"),
+            other => return Err(bad(format!("{other} is neither http nor https"))),
+        }
+        Ok(text.to_string())
     }
 
     /// The API token.
@@ -62,12 +75,25 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(|error| {
             Failure::usage(format!("cannot read the token file {}: {error}", path.display()), "is it yours to read?")
         })?;
-        Ok(text.trim().to_string())
+        let token = text.trim();
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Failure::usage(
+                format!("{} holds no token", path.display()),
+                "it must hold the token and nothing else, on one line",
+            ));
+        }
+        Ok(token.to_string())
     }
+}
+
+fn is_loopback(url: &reqwest::Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn default_path() -> Option<PathBuf> {
     let folder = std::env::var_os("XDG_CONFIG_HOME")
+        .filter(|folder| !folder.is_empty())
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".config")))?;
     Some(folder.join("beffroi/config.toml"))
@@ -87,5 +113,36 @@ mod tests {
     fn a_missing_file_that_was_asked_for_is_an_error() {
         let error = Config::load(Some(Path::new("/nonexistent/beffroi.toml"))).unwrap_err();
         assert!(error.what.contains("/nonexistent"), "{error}");
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_refused_before_anything_is_sent() {
+        let api = |text: &str| Config { api: Some(text.into()), ..Config::default() }.api();
+        assert_eq!(api("http://127.0.0.1:8080/").unwrap(), "http://127.0.0.1:8080");
+        assert_eq!(api("https://beffroi.example").unwrap(), "https://beffroi.example");
+        for text in ["", "localhost:8080", "ftp://x", "http://"] {
+            assert!(api(text).unwrap_err().hint.contains("http://127.0.0.1:8080"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        let is = |text: &str| is_loopback(&text.parse().unwrap());
+        assert!(is("http://127.0.0.1:1") && is("http://[::1]:1") && is("http://localhost"));
+        assert!(!is("http://10.0.0.1") && !is("http://localhost.example"));
+    }
+
+    #[test]
+    fn a_file_that_holds_no_token_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let token = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Config { token_file: Some(path.clone()), ..Config::default() }.token()
+        };
+        assert_eq!(token("abc\n").unwrap(), "abc");
+        for text in ["", "\n", "a b", "a\nb", "é"] {
+            assert!(token(text).is_err(), "{text:?}");
+        }
     }
 }

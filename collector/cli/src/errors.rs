@@ -11,7 +11,7 @@ pub enum Exit {
     Usage = 3,
     /// The server refused, or cannot be reached.
     Server = 4,
-    /// Ctrl-C.
+    /// Ctrl-C, or nobody reads the answer any more.
     Interrupted = 130,
 }
 
@@ -20,26 +20,43 @@ pub enum Exit {
 pub struct Failure {
     /// Exit code.
     pub exit: Exit,
-    /// What happened and where.
+    /// What happened and where. Empty: there is nobody to tell.
     pub what: String,
     /// What to do next.
     pub hint: String,
+    /// Whether it may go away by itself, so that whoever follows something waits for it.
+    pub is_passing: bool,
 }
 
 impl Failure {
+    fn new(exit: Exit, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { exit, what: what.into(), hint: hint.into(), is_passing: false }
+    }
+
     /// The command or its configuration cannot be used.
     pub fn usage(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { exit: Exit::Usage, what: what.into(), hint: hint.into() }
+        Self::new(Exit::Usage, what, hint)
     }
 
     /// The server refused, or cannot be reached.
     pub fn server(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { exit: Exit::Server, what: what.into(), hint: hint.into() }
+        Self::new(Exit::Server, what, hint)
     }
 
     /// Rules are broken.
     pub fn rules(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { exit: Exit::Rules, what: what.into(), hint: hint.into() }
+        Self::new(Exit::Rules, what, hint)
+    }
+
+    /// Ctrl-C, or the reader of the answer has gone: nothing is said.
+    pub fn interrupted() -> Self {
+        Self::new(Exit::Interrupted, "", "")
+    }
+
+    /// The same, marked as something that may go away by itself.
+    #[must_use]
+    pub fn passing(self) -> Self {
+        Self { is_passing: true, ..self }
     }
 }
 

@@ -17,6 +17,9 @@ pub fn parse(text: &str) -> Outcome<Value> {
     let bad = |why: &str| Failure::usage(format!("filter {text:?}: {why}"), format!("write\n{HELP}"));
     let at = text.find(['=', '~']).ok_or_else(|| bad("neither = nor ~ in it"))?;
     let (field, rest) = text.split_at(at);
+    if field.ends_with('!') {
+        return Err(bad("there is no !=; count with --by and look at the other values, or use ~re:"));
+    }
     if field.is_empty() || !field.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')) {
         return Err(bad("it does not begin with a field name"));
     }
@@ -57,7 +60,7 @@ mod tests {
 
     #[test]
     fn what_is_no_filter_is_refused_with_the_grammar() {
-        for text in ["", "Image", "=x", "Im age=x", "Image~", "Image';DROP=1"] {
+        for text in ["", "Image", "=x", "Im age=x", "Image~", "Image';DROP=1", "Image!=x"] {
             assert!(parse(text).unwrap_err().hint.contains("FIELD=VALUE"), "{text:?}");
         }
     }

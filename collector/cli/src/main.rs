@@ -1,4 +1,4 @@
-//! `beffroi`: the analyst's terminal. Sees nothing but the API (and, for `rules`, files on this disk).
+//! `beffroi`: the analyst's terminal. Sees nothing but the API; for `rules`, files on this disk; for `bus`, Kafka.
 //!
 //! Data goes to stdout, talk to stderr. Exit codes: 0 done, 2 rules, 3 usage or configuration, 4 server or network,
 //! 130 interrupted.
@@ -21,7 +21,7 @@ use clap::Parser;
 
 use crate::args::{Alerts, Arguments, Enroll, Events, Gaps, Hosts, Rules, Verb};
 use crate::client::Client;
-use crate::commands::{alerts, enroll, events, hosts, local, rules, status};
+use crate::commands::{alerts, bus, enroll, events, hosts, local, rules, status};
 use crate::config::Config;
 use crate::errors::{Exit, Failure, Outcome};
 use crate::output::Output;
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if failure.exit != Exit::Interrupted {
+            if !failure.what.is_empty() {
                 output::say(&failure.to_string());
             }
             ExitCode::from(failure.exit as u8)
@@ -50,10 +50,8 @@ fn run(arguments: Arguments) -> Outcome {
     match &arguments.verb {
         Verb::Rules(Rules::Check { paths }) => return rules::check(&output, paths),
         Verb::Rules(Rules::Test { folder }) => return rules::test(&output, folder),
-        Verb::Completions { shell } => {
-            local::completions(*shell);
-            return Ok(());
-        }
+        Verb::Rules(Rules::Inert { paths }) => return rules::inert(&output, paths),
+        Verb::Completions { shell } => return local::completions(&output, *shell),
         Verb::Man { folder } => return local::man(folder),
         _ => {}
     }
@@ -61,16 +59,22 @@ fn run(arguments: Arguments) -> Outcome {
         .enable_all()
         .build()
         .map_err(|error| Failure::usage(format!("cannot start the async runtime: {error}"), ""))?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         tokio::select! {
             outcome = ask(arguments, &output) => outcome,
-            _ = tokio::signal::ctrl_c() => Err(Failure { exit: Exit::Interrupted, what: String::new(), hint: String::new() }),
+            _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
         }
-    })
+    });
+    // A thread that waits for a broker must not hold up the end.
+    runtime.shutdown_background();
+    outcome
 }
 
-/// Everything that asks the API.
+/// Everything that asks the API or the bus.
 async fn ask(arguments: Arguments, output: &Output) -> Outcome {
+    if let Verb::Bus(verb) = arguments.verb {
+        return bus::run(output, arguments.output, verb).await;
+    }
     let mut config = Config::load(arguments.config.as_deref())?;
     config.api = arguments.api.or(config.api);
     config.token_file = arguments.token_file.or(config.token_file);
@@ -86,7 +90,7 @@ async fn ask(arguments: Arguments, output: &Output) -> Outcome {
         Verb::Enroll(verb) => ask_enroll(&client, output, config, verb).await,
         Verb::Gaps(Gaps::List { span, host, limit }) => hosts::gaps(&client, output, &span, host.as_deref(), limit).await,
         Verb::Status => status::status(&client, output).await,
-        Verb::Rules(_) | Verb::Completions { .. } | Verb::Man { .. } => Ok(()),
+        Verb::Bus(_) | Verb::Rules(_) | Verb::Completions { .. } | Verb::Man { .. } => Ok(()),
     }
 }
 
@@ -114,7 +118,8 @@ async fn ask_enroll(client: &Client, output: &Output, mut config: Config, verb: 
         Enroll::Token { tenant, uses, expires, cidr, label, gateway, ca_file, out } => {
             config.gateway = gateway.or(config.gateway);
             config.ca_file = ca_file.or(config.ca_file);
-            enroll::token(client, &config, enroll::Request { tenant, uses, expires, cidrs: cidr, labels: label, out }).await
+            enroll::token(client, output, &config, enroll::Request { tenant, uses, expires, cidrs: cidr, labels: label, out })
+                .await
         }
         Enroll::List => enroll::list(client, output).await,
         Enroll::Revoke { token_id } => enroll::revoke(client, output, &token_id).await,

@@ -1,21 +1,23 @@
 //! `beffroi alerts`: list, show, tail.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
+use beffroi_schema::alert::Level;
 use serde_json::Value;
 
 use crate::args::{AlertFilter, Span};
-use crate::client::{Client, rows};
+use crate::client::{Client, rows, segment};
 use crate::commands::alert_page;
-use crate::errors::Outcome;
-use crate::output::{Column, Output, column, say};
+use crate::errors::{Failure, Outcome};
+use crate::output::{Column, Output, column, id, rest, say};
 use crate::when;
 
-/// How often `tail` asks.
-const TAIL_EVERY: Duration = Duration::from_millis(500);
-/// How far back the first look of `tail` goes, and how many it takes.
-const TAIL_SINCE: &str = "10m";
+/// How long the API may let `tail` wait for news, seconds: what it allows at most.
+const TAIL_WAIT: u64 = 25;
+/// Pause of `tail` while the API is away.
+const AWAY_PAUSE: Duration = Duration::from_secs(2);
+/// Shortest prefix of an agent id that the API takes for one.
+const MIN_PREFIX: usize = 6;
 
 const COLUMNS: [Column; 9] = [
     column("TIME", "/event_time", 0),
@@ -24,18 +26,30 @@ const COLUMNS: [Column; 9] = [
     column("RULE", "/rule_title", 44),
     column("HOST", "/hostname", 20),
     column("USER", "/user", 16),
-    column("WHAT", "/what", 80),
+    rest("WHAT", "/what", 80),
     column("COUNT", "/count", 0),
-    column("ID", "/alert_id", 12),
+    id("ID", "/alert_id"),
 ];
 
-fn query(span: Option<&Span>, filter: &AlertFilter, limit: u64) -> Outcome<Vec<(&'static str, String)>> {
+/// The same, for lines that cannot know how wide the next ones are.
+const TAIL: [Column; 9] = [
+    column("TIME                    ", "/event_time", 0),
+    column("LEVEL", "/level", 13),
+    column("TENANT", "/tenant", 16),
+    column("RULE", "/rule_title", 44),
+    column("HOST", "/hostname", 20),
+    column("USER", "/user", 16),
+    column("WHAT", "/what", 80),
+    column("COUNT", "/count", 5),
+    id("ID", "/alert_id"),
+];
+
+fn query(span: &Span, filter: &AlertFilter, limit: u64) -> Outcome<Vec<(&'static str, String)>> {
     let now = jiff::Timestamp::now();
-    let since = when::moment(span.map_or(TAIL_SINCE, |span| span.since.as_str()), now)?;
-    let until = span.and_then(|span| span.until.as_ref()).map(|text| when::moment(text, now)).transpose()?;
+    let until = span.until.as_ref().map(|text| when::moment(text, now)).transpose()?;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     Ok(vec![
-        ("since", since),
+        ("since", when::moment(&span.since, now)?),
         ("until", until.unwrap_or_default()),
         ("tenant", text(&filter.tenant)),
         ("host", text(&filter.host)),
@@ -47,7 +61,7 @@ fn query(span: Option<&Span>, filter: &AlertFilter, limit: u64) -> Outcome<Vec<(
 
 /// `alerts list`.
 pub async fn list(client: &Client, output: &Output, span: &Span, filter: &AlertFilter, limit: u64) -> Outcome {
-    let answer = client.get("/v1/alerts", &query(Some(span), filter, limit)?).await?;
+    let answer = client.get("/v1/alerts", &query(span, filter, limit)?).await?;
     let alerts = rows(&answer, "alerts");
     output.rows(&COLUMNS, &alerts)?;
     let total = answer["total"].as_u64().unwrap_or(0);
@@ -66,40 +80,54 @@ pub async fn show(client: &Client, output: &Output, id: &str) -> Outcome {
     output.page(&alert, |output| alert_page::page(&alert, output))
 }
 
-/// `alerts tail`: every alert that is new or whose count has grown, until Ctrl-C.
+/// `alerts tail`: every alert that is new or whose count has grown, until Ctrl-C. Once it has begun, it waits for an API
+/// that is away and goes on where it stopped.
 pub async fn tail(client: &Client, output: &Output, filter: &AlertFilter) -> Outcome {
-    let mut known: HashMap<String, u64> = HashMap::new();
-    let mut first = true;
+    // The first answer comes at once and only says where the end is now.
+    let mut after = next(&ask(client, filter, "", 0).await?)?;
+    output.heads(&TAIL)?;
+    let mut is_away = false;
     loop {
-        let answer = client.get("/v1/alerts", &query(None, filter, 500)?).await?;
-        let mut fresh: Vec<Value> = rows(&answer, "alerts").into_iter().filter(|alert| is_news(alert, &mut known)).collect();
-        fresh.reverse();
-        if first {
-            output.rows(&COLUMNS, &fresh)?;
-            first = false;
-        } else {
-            output.more_rows(&COLUMNS, &fresh)?;
+        let answer = match ask(client, filter, &after, TAIL_WAIT).await {
+            Ok(answer) => answer,
+            Err(failure) if failure.is_passing => {
+                if !std::mem::replace(&mut is_away, true) {
+                    say(&format!("{failure}\nwaiting for it; Ctrl-C ends"));
+                }
+                tokio::time::sleep(AWAY_PAUSE).await;
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
+        if std::mem::take(&mut is_away) {
+            say("the API answers again; going on where it stopped");
         }
-        tokio::time::sleep(TAIL_EVERY).await;
+        after = next(&answer)?;
+        rows(&answer, "alerts").iter().filter(|alert| fits(filter, alert)).try_for_each(|alert| output.row(&TAIL, alert))?;
     }
 }
 
-fn is_news(alert: &Value, known: &mut HashMap<String, u64>) -> bool {
-    let id = alert["alert_id"].as_str().unwrap_or_default().to_string();
-    let count = alert["count"].as_u64().unwrap_or(0);
-    known.insert(id, count).is_none_or(|before| count > before)
+async fn ask(client: &Client, filter: &AlertFilter, after: &str, wait: u64) -> Outcome<Value> {
+    let tenant = filter.tenant.clone().unwrap_or_default();
+    client.get("/v1/alerts/tail", &[("after", after.into()), ("tenant", tenant), ("wait", wait.to_string())]).await
 }
 
-/// Text as one segment of a path: everything that could end it is percent-encoded.
-pub fn segment(text: &str) -> String {
-    let mut safe = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => safe.push(byte as char),
-            other => safe.push_str(&format!("%{other:02X}")),
-        }
-    }
-    safe
+fn next(answer: &Value) -> Outcome<String> {
+    let next = answer["next"].as_str().filter(|next| !next.is_empty());
+    next.map(str::to_owned).ok_or_else(|| Failure::server("the answer has no next", "is the collector of the same version?"))
+}
+
+/// What the API filters in a list, for a tail, which it does not filter. A level that is unknown here is never hidden.
+fn fits(filter: &AlertFilter, alert: &Value) -> bool {
+    let text = |name: &str| alert[name].as_str().unwrap_or_default();
+    let level = filter.level.as_deref().and_then(Level::from_name);
+    let is_grave = level.is_none_or(|least| Level::from_name(text("level")).is_none_or(|level| level >= least));
+    let is_rule = filter.rule.as_deref().is_none_or(|rule| rule == text("rule_id"));
+    let is_host = filter.host.as_deref().is_none_or(|host| {
+        let is_prefix = host.len() >= MIN_PREFIX && text("agent_id").starts_with(&host.to_ascii_lowercase());
+        is_prefix || text("hostname").eq_ignore_ascii_case(host)
+    });
+    is_grave && is_rule && is_host
 }
 
 #[cfg(test)]
@@ -108,16 +136,17 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_id_cannot_leave_its_segment_of_the_path() {
-        assert_eq!(segment("ab12"), "ab12");
-        assert_eq!(segment("../v1/x?y#z"), "..%2Fv1%2Fx%3Fy%23z");
-    }
-
-    #[test]
-    fn tail_shows_an_alert_again_only_when_it_has_grown() {
-        let mut known = HashMap::new();
-        assert!(is_news(&json!({"alert_id": "a", "count": 1}), &mut known));
-        assert!(!is_news(&json!({"alert_id": "a", "count": 1}), &mut known));
-        assert!(is_news(&json!({"alert_id": "a", "count": 2}), &mut known));
+    fn a_tail_is_filtered_as_a_list_is() {
+        let none = || AlertFilter { tenant: None, host: None, level: None, rule: None };
+        let alert = json!({"level": "high", "rule_id": "r1", "hostname": "App-07", "agent_id": "aabbccdd00"});
+        let with = |level: Option<&str>, rule: Option<&str>, host: Option<&str>| {
+            let own = |text: Option<&str>| text.map(str::to_owned);
+            fits(&AlertFilter { level: own(level), rule: own(rule), host: own(host), ..none() }, &alert)
+        };
+        assert!(fits(&none(), &alert) && fits(&none(), &json!({})));
+        assert!(with(Some("medium"), Some("r1"), Some("app-07")) && with(Some("high"), None, Some("AABBCC")));
+        assert!(!with(Some("critical"), None, None) && !with(None, Some("r2"), None));
+        assert!(!with(None, None, Some("app-08")) && !with(None, None, Some("aabbc")));
+        assert!(fits(&AlertFilter { level: Some("critical".into()), ..none() }, &json!({"level": "apocalyptic"})));
     }
 }

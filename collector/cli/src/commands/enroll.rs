@@ -2,7 +2,7 @@
 //! own files, so that a compromised server cannot point hosts elsewhere.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -12,19 +12,20 @@ use beffroi_schema::session::EnrollToken;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::client::{Client, rows};
-use crate::commands::alerts::segment;
+use crate::client::{Client, rows, segment};
 use crate::config::Config;
 use crate::errors::{Failure, Outcome};
 use crate::output::{Column, Output, column, say};
 use crate::when;
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 9] = [
     column("TOKEN", "/token_id", 0),
     column("TENANT", "/tenant", 16),
     column("USED", "/used", 0),
     column("USES", "/uses", 0),
+    column("CREATED", "/created", 0),
     column("EXPIRES", "/expires", 0),
+    column("EXPIRED", "/expired", 0),
     column("REVOKED", "/revoked", 0),
     column("BY", "/by", 24),
 ];
@@ -46,7 +47,7 @@ pub struct Request {
 }
 
 /// `enroll token`.
-pub async fn token(client: &Client, config: &Config, request: Request) -> Outcome {
+pub async fn token(client: &Client, output: &Output, config: &Config, request: Request) -> Outcome {
     let gateway = config.gateway.clone().ok_or_else(|| {
         Failure::usage("which gateway shall hosts enrol with?", "set gateway in the configuration or use --gateway")
     })?;
@@ -62,6 +63,8 @@ pub async fn token(client: &Client, config: &Config, request: Request) -> Outcom
         "tenant": request.tenant, "uses": request.uses, "expires_seconds": when::seconds(&request.expires)?,
         "cidrs": request.cidrs, "labels": labels,
     });
+    // The file first: a token that cannot be written would be lost, and usable all the same.
+    let file = request.out.as_deref().map(PrivateFile::create).transpose()?;
     let answer = client.post("/v1/enroll/tokens", &body).await?;
     let part = |name: &str| {
         answer[name]
@@ -77,9 +80,9 @@ pub async fn token(client: &Client, config: &Config, request: Request) -> Outcom
         token_id: part("token_id")?,
         secret: part("secret")?,
     };
-    match &request.out {
-        Some(path) => write_private(path, &token.to_text())?,
-        None => println!("{}", token.to_text()),
+    match file {
+        Some(file) => file.write(&token.to_text())?,
+        None => output.print(&token.to_text())?,
     }
     say(&format!(
         "token {} for {} host(s) of tenant {}, good for {}",
@@ -108,13 +111,37 @@ fn fingerprint(path: &Path) -> Outcome<String> {
     Ok(hex::encode(Sha256::digest(der)))
 }
 
-/// A new file that only its owner can read.
-fn write_private(path: &Path, text: &str) -> Outcome {
-    let bad = |error: std::io::Error| {
-        Failure::usage(format!("cannot write {}: {error}", path.display()), "choose a file that does not exist yet")
-    };
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(bad)?;
-    writeln!(file, "{text}").map_err(bad)
+/// A new file that only its owner can read; gone again unless it is written.
+struct PrivateFile<'a> {
+    path: &'a Path,
+    file: File,
+    is_written: bool,
+}
+
+impl<'a> PrivateFile<'a> {
+    fn create(path: &'a Path) -> Outcome<Self> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let file = file.map_err(|error| {
+            Failure::usage(format!("cannot create {}: {error}", path.display()), "choose a file that does not exist yet")
+        })?;
+        Ok(Self { path, file, is_written: false })
+    }
+
+    fn write(mut self, text: &str) -> Outcome {
+        writeln!(self.file, "{text}").and_then(|()| self.file.sync_all()).map_err(|error| {
+            Failure::usage(format!("cannot write {}: {error}", self.path.display()), "revoke the token and make another one")
+        })?;
+        self.is_written = true;
+        Ok(())
+    }
+}
+
+impl Drop for PrivateFile<'_> {
+    fn drop(&mut self) {
+        if !self.is_written {
+            let _ = std::fs::remove_file(self.path);
+        }
+    }
 }
 
 /// `enroll list`.
@@ -133,13 +160,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_file_is_private_and_never_overwritten() {
+    fn a_token_file_is_private_never_overwritten_and_gone_unless_written() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
-        write_private(&path, "secret").unwrap();
+        drop(PrivateFile::create(&path).unwrap());
+        assert!(!path.exists());
+        PrivateFile::create(&path).unwrap().write("secret").unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(write_private(&path, "other").is_err());
+        assert!(PrivateFile::create(&path).is_err());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "secret\n");
     }
 

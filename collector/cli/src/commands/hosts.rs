@@ -3,23 +3,27 @@
 use serde_json::{Value, json};
 
 use crate::args::Span;
-use crate::client::{Client, rows};
-use crate::commands::alerts::segment;
+use crate::client::{Client, rows, segment};
+use crate::commands::page::{Page, bytes};
 use crate::errors::Outcome;
-use crate::output::{Column, Output, column, say};
+use crate::output::{Column, Output, column, id, rest, say};
 use crate::safe::terminal;
 use crate::when;
+
+/// How far back `hosts show` looks for gaps, and how many it shows.
+const SHOWN_GAPS: &str = "7d";
+const SHOWN_GAPS_ROWS: u64 = 100;
 
 const COLUMNS: [Column; 9] = [
     column("HOST", "/hostname", 24),
     column("TENANT", "/tenant", 16),
     column("LAST SEEN", "/last_seen", 0),
-    column("SYSTEM", "/os", 32),
+    rest("SYSTEM", "/os", 32),
     column("AGENT", "/agent_version", 0),
     column("ADDRESS", "/remote", 0),
     column("DROPPED", "/dropped", 0),
-    column("REVOKED", "/revoked", 0),
-    column("ID", "/agent_id", 12),
+    column("REVOKED", "/revoked/at", 0),
+    id("ID", "/agent_id"),
 ];
 const GAPS: [Column; 8] = [
     column("FROM", "/from", 0),
@@ -29,14 +33,36 @@ const GAPS: [Column; 8] = [
     column("HOOK", "/hook", 24),
     column("TENANT", "/tenant", 16),
     column("HOST", "/hostname", 24),
-    column("ID", "/agent_id", 12),
+    id("ID", "/agent_id"),
+];
+/// What a host's page says of it.
+const FACTS: [(&str, &str); 19] = [
+    ("Host", "/hostname"),
+    ("Tenant", "/tenant"),
+    ("Agent", "/agent_id"),
+    ("Labels", "/labels"),
+    ("Enrolled", "/enrolled"),
+    ("Certificate", "/certificate_expires"),
+    ("Last seen", "/last_seen"),
+    ("Heartbeat", "/last_heartbeat"),
+    ("System", "/os"),
+    ("Kernel", "/kernel"),
+    ("Architecture", "/architecture"),
+    ("Agent version", "/agent_version"),
+    ("Address", "/remote"),
+    ("Addresses", "/addresses"),
+    ("Run", "/epoch"),
+    ("Policy", "/policy_version"),
+    ("Unsent since", "/spool_oldest"),
+    ("Dropped", "/dropped"),
+    ("Counters", "/counters"),
 ];
 const HOOKS: [Column; 5] = [
     column("HOOK", "/name", 40),
     column("ON", "/on", 0),
     column("SEEN", "/seen", 0),
     column("DROPPED", "/dropped", 0),
-    column("WHY", "/why", 60),
+    rest("WHY", "/why", 60),
 ];
 
 /// `hosts list`.
@@ -50,46 +76,36 @@ pub async fn list(client: &Client, output: &Output, tenant: Option<&str>, limit:
     Ok(())
 }
 
-/// `hosts show`.
+/// `hosts show`: the host, and its gaps of late.
 pub async fn show(client: &Client, output: &Output, id: &str) -> Outcome {
-    let host = client.get(&format!("/v1/hosts/{}", segment(id)), &[]).await?;
+    let mut host = client.get(&format!("/v1/hosts/{}", segment(id)), &[]).await?;
+    let agent = host["agent_id"].as_str().unwrap_or(id).to_owned();
+    let since = when::moment(SHOWN_GAPS, jiff::Timestamp::now())?;
+    let query = [("since", since), ("host", agent), ("limit", SHOWN_GAPS_ROWS.to_string())];
+    let gaps = rows(&client.get("/v1/gaps", &query).await?, "gaps");
+    if let Some(host) = host.as_object_mut() {
+        host.insert("gaps".into(), Value::Array(gaps));
+    }
     output.page(&host, |output| page(&host, output))
 }
 
 fn page(host: &Value, output: &Output) -> String {
-    let mut page = String::new();
-    for (name, at) in [
-        ("Host", "/hostname"),
-        ("Tenant", "/tenant"),
-        ("Agent", "/agent_id"),
-        ("Last seen", "/last_seen"),
-        ("Heartbeat", "/last_heartbeat"),
-        ("System", "/os"),
-        ("Kernel", "/kernel"),
-        ("Agent version", "/agent_version"),
-        ("Address", "/remote"),
-        ("Addresses", "/addresses"),
-        ("Spool bytes", "/spool_bytes"),
-        ("Memory", "/rss_bytes"),
-        ("Dropped", "/dropped"),
-        ("Revoked", "/revoked"),
-    ] {
-        let shown = host.pointer(at).map(|value| output.text(value)).unwrap_or_default();
-        if !shown.is_empty() {
-            page.push_str(&format!("{name:<15}{}\n", terminal(&shown)));
-        }
+    let mut page = Page::new(output);
+    page.lines(host, &FACTS);
+    for (name, at) in [("Spool", "/spool_bytes"), ("Memory", "/rss_bytes")] {
+        page.named(name, &host.pointer(at).and_then(Value::as_u64).map(bytes).unwrap_or_default());
+    }
+    if host["revoked"].is_object() {
+        let shown = |at: &str| output.shown(&host["revoked"], at);
+        page.named("REVOKED", &format!("{} by {}: {}", shown("/at"), shown("/by"), shown("/reason")));
     }
     let hooks = rows(host, "hooks");
-    if !hooks.is_empty() {
-        page.push_str(&format!("\n{}\n", output.table(&HOOKS, &hooks)));
-    }
+    page.title("Probes");
+    page.raw(&if hooks.is_empty() { "no sign of life has named any yet".into() } else { output.table(&HOOKS, &hooks) });
     let gaps = rows(host, "gaps");
-    if gaps.is_empty() {
-        page.push_str("\nno gap is known\n");
-    } else {
-        page.push_str(&format!("\n{}\n", output.table(&GAPS, &gaps)));
-    }
-    page
+    page.title(&format!("Gaps of the last {SHOWN_GAPS}"));
+    page.raw(&if gaps.is_empty() { "none is known".into() } else { output.table(&GAPS, &gaps) });
+    page.finish()
 }
 
 /// `hosts revoke`.

@@ -6,10 +6,13 @@ use clap::{Command, CommandFactory};
 
 use crate::args::Arguments;
 use crate::errors::{Failure, Outcome};
+use crate::output::Output;
 
 /// Completions on stdout.
-pub fn completions(shell: clap_complete::Shell) {
-    clap_complete::generate(shell, &mut Arguments::command(), "beffroi", &mut std::io::stdout());
+pub fn completions(output: &Output, shell: clap_complete::Shell) -> Outcome {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "beffroi", &mut script);
+    output.print(String::from_utf8_lossy(&script).trim_end())
 }
 
 /// A manual page for each verb, into `folder`.

@@ -1,10 +1,14 @@
-//! One module for each noun of the command line.
+//! One module for each noun of the command line, and what their pages have in common.
 
 pub mod alert_page;
 pub mod alerts;
+pub mod bus;
 pub mod enroll;
 pub mod events;
 pub mod hosts;
 pub mod local;
+pub mod page;
+pub mod records;
 pub mod rules;
 pub mod status;
+pub mod tree;

@@ -1,16 +1,18 @@
 //! `beffroi status`.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::client::{Client, rows};
+use crate::commands::page::{Page, bytes};
 use crate::errors::{Failure, Outcome};
-use crate::output::{Column, Output, column};
+use crate::output::{Column, Output, column, rest};
 
-const ROLES: [Column; 3] = [column("ROLE", "/role", 0), column("READY", "/ready", 0), column("DETAIL", "/detail", 100)];
+const ROLES: [Column; 3] = [column("ROLE", "/role", 0), column("READY", "/ready", 0), rest("DETAIL", "/detail", 100)];
+const FIGURES: [Column; 3] = [column("ROLE", "/role", 0), column("FIGURE", "/figure", 0), rest("VALUE", "/value", 100)];
 const LAG: [Column; 4] = [
     column("TOPIC", "/topic", 0),
     column("GROUP", "/group", 0),
-    column("LAG", "/lag", 0),
+    column("LAG", "/records", 0),
     column("PARTITIONS", "/partitions", 0),
 ];
 
@@ -31,34 +33,30 @@ pub async fn status(client: &Client, output: &Output) -> Outcome {
 }
 
 fn page(status: &Value, output: &Output) -> String {
-    let mut page = format!("{}\n", output.table(&ROLES, &rows(status, "roles")));
-    for role in rows(status, "roles") {
-        for figure in role["figures"].as_array().into_iter().flatten() {
-            page.push_str(&format!(
-                "{:<24}{}\n",
-                format!("{} {}", text(&role["role"]), text(&figure[0])),
-                crate::safe::terminal(&output.text(&figure[1]))
-            ));
-        }
+    let mut page = Page::new(output);
+    let roles = rows(status, "roles");
+    page.raw(&output.table(&ROLES, &roles));
+    let figures = roles.iter().flat_map(|role| {
+        let name = role["role"].as_str().unwrap_or_default();
+        role["figures"].as_array().into_iter().flatten().map(move |figure| (name, figure))
+    });
+    let figures: Vec<Value> =
+        figures.map(|(role, figure)| json!({"role": role, "figure": figure[0], "value": figure[1]})).collect();
+    if !figures.is_empty() {
+        page.raw(&format!("\n{}", output.table(&FIGURES, &figures)));
     }
+    page.title("Lag");
     let lag = rows(status, "lag");
     if !lag.is_empty() {
-        page.push_str(&format!("\n{}\n", output.table(&LAG, &lag)));
+        page.raw(&output.table(&LAG, &lag));
     }
-    let store = &status["store"];
-    for (name, at) in [
-        ("ClickHouse", "version"),
-        ("Last batch", "last_batch"),
-        ("Disk free", "disk_free_bytes"),
-        ("Disk total", "disk_total_bytes"),
-    ] {
-        if !store[at].is_null() {
-            page.push_str(&format!("{name:<24}{}\n", crate::safe::terminal(&output.text(&store[at]))));
-        }
+    page.line("NOT KNOWN", status, "/bus_error");
+    page.title("Store");
+    page.line("NOT KNOWN", status, "/store_error");
+    page.lines(status, &[("ClickHouse", "/store/version"), ("Last batch", "/last_batch")]);
+    for (name, at) in [("Disk free", "/disk_free_bytes"), ("Disk total", "/disk_total_bytes")] {
+        page.named(name, &status.pointer(at).and_then(Value::as_u64).map(bytes).unwrap_or_default());
     }
-    page
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
+    page.line("Collector", status, "/version");
+    page.finish()
 }
