@@ -185,6 +185,8 @@ async fn every_call_with_a_token_stands_in_the_audit_before_its_answer() {
     bus.close().await;
     let (status, body) = api.call(Method::GET, "/v1/enroll/tokens", None).await;
     assert_eq!((status, &body["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("audit")), "no audit, no answer");
+    let status = api.get("/v1/status").await;
+    assert!(status["bus_error"].is_string(), "what is broken is said without an audit: {status}");
     assert!(!api.handle.health().ready);
     stop.cancel();
 }

@@ -34,6 +34,11 @@ const MAX_URI_BYTES: usize = 8 * 1024;
 /// Longest call: a question may take 25 s, a long poll as long.
 const CALL_TIMEOUT: Duration = Duration::from_secs(40);
 
+/// How long an answer about the collector itself waits for its audit.
+const OWN_AUDIT_WAIT: Duration = Duration::from_secs(1);
+/// Calls about the collector itself. They show nothing of any host, and they are needed most when the bus is away.
+const OWN_STATE: [&str; 2] = ["/v1/status", "/metrics"];
+
 type Shared = Arc<App>;
 
 pub(crate) fn router(app: Shared) -> Router {
@@ -67,7 +72,8 @@ async fn wrong_method() -> Refusal {
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this path does not take this method", hint)
 }
 
-/// Token first, then limits, then the call, then the audit, then the answer.
+/// Token first, then limits, then the call, then the audit, then the answer. Only questions about the collector itself are
+/// answered without their audit when the bus does not take it.
 async fn guard(State(app): State<Shared>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let Some(asker) = app.tokens.asker(request.headers()).cloned() else {
@@ -88,11 +94,16 @@ async fn guard(State(app): State<Shared>, request: Request, next: Next) -> Respo
         ms: 0,
     };
     let route = request.extensions().get::<MatchedPath>().map_or("none".to_owned(), |path| path.as_str().to_owned());
+    let own_state = OWN_STATE.contains(&route.as_str());
     let response = call(asker, request, next, &mut record.body).await;
     record.status = response.status().as_u16();
     record.ms = started.elapsed().as_millis() as u64;
     metrics::counter!("beffroi_api_requests_total", "route" => route.clone(), "status" => record.status.to_string()).increment(1);
     metrics::histogram!("beffroi_api_request_seconds", "route" => route).record(started.elapsed().as_secs_f64());
+    if own_state {
+        audit_if_possible(&app, &record).await;
+        return response;
+    }
     match audit::write(&app.sources.bus, &record).await {
         Ok(()) => {
             app.audit_failures.store(0, Ordering::Relaxed);
@@ -105,6 +116,16 @@ async fn guard(State(app): State<Shared>, request: Request, next: Next) -> Respo
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "audit", "the call could not be audited", hint).into_response()
         }
     }
+}
+
+/// Audits a call that is answered either way.
+async fn audit_if_possible(app: &App, record: &audit::Record) {
+    let why = match tokio::time::timeout(OWN_AUDIT_WAIT, audit::write(&app.sources.bus, record)).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer in {} s", OWN_AUDIT_WAIT.as_secs()),
+    };
+    tracing::warn!(path = record.path, by = record.by, why, "a question about the collector itself stands in no audit");
 }
 
 async fn call(asker: Asker, request: Request, next: Next, audited: &mut String) -> Response {
