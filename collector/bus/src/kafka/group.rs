@@ -107,14 +107,23 @@ impl Member {
     }
 
     /// The first record, if one comes in time.
+    ///
+    /// An outage leaves one error in the client's queue for each attempt to connect. They are taken out together: one by one,
+    /// each would cost the caller a pause long after the broker is back.
     async fn first(&mut self, client: &Client, deadline: Instant) -> Result<Option<Record>, BusError> {
+        let mut outage = None;
         loop {
-            match tokio::time::timeout_at(deadline, client.recv()).await {
-                Err(_) => return Ok(None),
-                Ok(Ok(message)) => return Ok(Some(to_record(self.topic, &message))),
+            let next = match outage {
+                None => tokio::time::timeout_at(deadline, client.recv()).await.ok(),
+                Some(_) => client.recv().now_or_never(),
+            };
+            match next {
+                None => return outage.map_or(Ok(None), |error| Err(self.failed(&error))),
+                Some(Ok(message)) => return Ok(Some(to_record(self.topic, &message))),
                 // The group went on without us because the last poll was long ago; we join again by polling.
-                Ok(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::PollExceeded))) => {}
-                Ok(Err(error)) => return Err(self.failed(&error)),
+                Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::PollExceeded))) => {}
+                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(self.failed(&error)),
+                Some(Err(error)) => outage = Some(error),
             }
         }
     }
