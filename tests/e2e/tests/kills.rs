@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use beffroi_bus::testing::KafkaFixture;
 use beffroi_e2e::{
     Collector, Gap, Host, Process, Scratch, Story, alone, children, engine_or_skip, run, skip, spooled_command_lines, wait_for,
 };
@@ -87,6 +88,29 @@ fn a_killed_clickhouse_loses_nothing_and_doubles_nothing() -> Result<()> {
     let before = stage.collector.engine_pid()?;
     kill(before, Signal::SIGKILL).context("the engine cannot be killed")?;
     wait_for("another engine", LIMIT, || Ok(stage.collector.engine_pid()? != before))?;
+    stage.ends_well()
+}
+
+#[test]
+fn a_killed_kafka_broker_loses_nothing_and_doubles_nothing() -> Result<()> {
+    let _turn = alone();
+    if !engine_or_skip() {
+        return Ok(());
+    }
+    let mut kafka = match KafkaFixture::start() {
+        Ok(kafka) => kafka,
+        Err(absent) => {
+            skip(absent);
+            return Ok(());
+        }
+    };
+    let broker = kafka.broker();
+    let bus = format!("[bus]\nkind = \"kafka\"\nbrokers = [\"{broker}\"]\ntopic_prefix = \"kills.\"\npartitions = 4\n");
+    let stage = Stage::under_way("broker", &bus)?;
+    kafka.kill();
+    wait_for("a bus that says it is away", LIMIT, || Ok(stage.collector.role("bus")?["ready"] == false))?;
+    kafka.restart();
+    stage.collector.wait_ready()?;
     stage.ends_well()
 }
 
