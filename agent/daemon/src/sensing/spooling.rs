@@ -50,7 +50,11 @@ impl Spooler {
             let due = [Some(self.heartbeat_due), Some(self.status_due), self.spool.next_deadline()];
             let due = due.into_iter().flatten().min().map_or(LONGEST_WAIT, |due| due.saturating_duration_since(Instant::now()));
             match self.incoming.recv_timeout(due.min(LONGEST_WAIT)) {
-                Ok(Note::Record(stream, record)) => self.take(stream, record),
+                Ok(Note::Record(stream, record)) => {
+                    if self.take(stream, record) {
+                        return self.end();
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Note::Stop) | Err(RecvTimeoutError::Disconnected) => return self.end(),
             }
@@ -58,19 +62,18 @@ impl Spooler {
         }
     }
 
-    fn take(&mut self, stream: Stream, record: Record) {
+    /// Takes in a record and what waits behind it; true when a stop was among it.
+    fn take(&mut self, stream: Stream, record: Record) -> bool {
         self.spool.push(stream, record);
         for _ in 0..RECORDS_AT_ONCE {
             match self.incoming.try_recv() {
                 Ok(Note::Record(stream, record)) => self.spool.push(stream, record),
                 // The queue is in order, so nothing comes behind a stop but what is not waited for.
-                Ok(Note::Stop) => {
-                    self.heartbeat();
-                    return;
-                }
-                Err(_) => return,
+                Ok(Note::Stop) => return true,
+                Err(_) => return false,
             }
         }
+        false
     }
 
     fn upkeep(&mut self) {
@@ -145,5 +148,43 @@ impl Spooler {
         self.spool.flush();
         self.write_status(false);
         self.spool.close()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{channel, sync_channel};
+
+    use beffroi_schema::batch::HostInfo;
+    use beffroi_schema::{AgentId, Category, Event, Product};
+
+    use super::*;
+    use crate::config::SpoolConfig;
+    use crate::spool::{Author, Role};
+    use crate::users::User;
+
+    #[test]
+    fn a_stop_right_behind_records_ends_the_spooler_with_everything_durable() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        layout.prepare(&User::current()).unwrap();
+        let key = crate::identity::load_or_make_key(&layout).unwrap();
+        let agent = AgentId::of_public_key(&key.verifying_key().to_bytes());
+        let epoch = Author::new_epoch(now_us()).unwrap();
+        let author = Author { tenant: "t".into(), agent, epoch, key, host: HostInfo::default() };
+        let config = SpoolConfig { max_bytes: 16 << 20, keep_free_bytes: 0, keep_free_percent: 0 };
+        let spool = Spool::open(&layout, author, &config, Role::Sensor).unwrap();
+        // Kept until the end, as the socket keeps its own: only the stop can end the spooler.
+        let (records, incoming) = sync_channel(8);
+        for _ in 0..3 {
+            let event = Event::new(Category::ProcessCreation, Product::Linux, now_us());
+            records.send(Note::Record(Stream::Exec, Record::Event(event))).unwrap();
+        }
+        records.send(Note::Stop).unwrap();
+        let spooler = Spooler::new(spool, layout, incoming, Board::default());
+        let (ended, end) = channel();
+        std::thread::spawn(move || ended.send(spooler.run()));
+        assert_eq!(end.recv_timeout(Duration::from_secs(5)), Ok(0));
+        drop(records);
     }
 }
