@@ -80,7 +80,9 @@ pub fn run(layout: &Layout, config: &Config, stop: &Stop) -> Result<u64, Sensing
     let enrolment = Enrolment::load(layout)?;
     let key = load_enrolled_key(layout, &enrolment)?;
     let host = crate::host::info();
-    let boot_id = host.boot_id.clone();
+    // Before the epoch begins: its first record says that somebody watches, and loading probes takes a while. What happens
+    // meanwhile belongs to the dead time; what the probes see early waits in their rings.
+    let sensor = Sensor::start(config.sensor.options(enrolment.agent_id, &host.boot_id))?;
     let author = Author {
         tenant: enrolment.tenant,
         agent: enrolment.agent_id,
@@ -96,7 +98,6 @@ pub fn run(layout: &Layout, config: &Config, stop: &Stop) -> Result<u64, Sensing
     let spooling = thread::Builder::new().name("spool".into()).spawn(move || spooler.run())?;
     let desk = ScanDesk::start(&config.scan, records.clone(), Arc::clone(&board))?;
     serve(layout, &uplink, key, records.clone())?;
-    let sensor = Sensor::start(config.sensor.options(agent, &boot_id))?;
     tracing::info!(probes = sensor.has_probes(), epoch_of = %agent, "sensing");
     let sensed = sense(sensor, layout, &desk, &records, &board, stop);
     desk.stop();

@@ -15,6 +15,10 @@ use super::evict::evicted_hash;
 use super::stream::StreamSpool;
 use crate::layout::{Layout, read_json, write_whole};
 
+/// Time from an event to the disk: the longest interval of a stream (1 s) and a slow sync. What a crash finds younger than
+/// this may be lost although a later sign of life is known, in another stream or in the same one.
+const IN_FLIGHT_US: i64 = 1_500_000;
+
 /// The content of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heads {
@@ -86,7 +90,14 @@ pub(super) fn previous_epoch(layout: &Layout, streams: &mut [StreamSpool]) -> Re
             }
         }
     }
-    Ok(Some(PreviousEpoch { epoch: known.epoch, heads: known.heads, alive: known.alive, clean_stop: known.clean_stop }))
+    let alive = if known.clean_stop { known.alive } else { surely_alive(known.epoch, known.alive) };
+    Ok(Some(PreviousEpoch { epoch: known.epoch, heads: known.heads, alive, clean_stop: known.clean_stop }))
+}
+
+/// Until when everything of a run that crashed is on the disk: rather a gap too long than a loss outside of it.
+fn surely_alive(epoch: Epoch, last_sign: i64) -> i64 {
+    let began = i64::try_from(epoch.started_us()).unwrap_or(i64::MAX);
+    last_sign.saturating_sub(IN_FLIGHT_US).max(began.min(last_sign))
 }
 
 /// The newest batch of `epoch` in the newest segment that has one, with its append time.
@@ -112,4 +123,18 @@ fn newest_on_spool(spool: &StreamSpool, epoch: Epoch) -> Result<Option<(StreamHe
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dead_time_of_a_crash_begins_where_records_may_have_been_in_flight_but_not_before_the_run() {
+        let epoch = Epoch::new(10_000_000, 1);
+        assert_eq!(surely_alive(epoch, 60_000_000), 58_500_000);
+        assert_eq!(surely_alive(epoch, 10_400_000), 10_000_000);
+        // A clock that was set back: never later than the last sign of life.
+        assert_eq!(surely_alive(epoch, 5_000_000), 5_000_000);
+    }
 }
