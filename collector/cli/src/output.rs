@@ -126,7 +126,8 @@ impl Output {
         let heads = columns.iter().map(|column| column.head.to_string());
         match self.form {
             Form::Table => self.print(&aligned(columns, heads)),
-            Form::Csv => self.print(&csv(std::iter::once(heads.collect()))?),
+            // Heads of lines are as wide as their cells; a spreadsheet wants the word.
+            Form::Csv => self.print(&csv(std::iter::once(heads.map(|head| head.trim_end().to_string()).collect()))?),
             Form::Json | Form::Ndjson => Ok(()),
         }
     }
