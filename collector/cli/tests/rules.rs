@@ -1,4 +1,5 @@
 //! `rules check|test|inert` on rules that are good, broken, and inert.
+#![allow(clippy::unwrap_used, reason = "a scratch folder that cannot be used must end its test")]
 
 mod common;
 
