@@ -29,7 +29,7 @@ struct Stage {
     host: Host,
     collector: Collector,
     // Last: the folder must outlive the processes.
-    scratch: Scratch,
+    _scratch: Scratch,
 }
 
 impl Stage {
@@ -41,7 +41,7 @@ impl Stage {
         let story = Story::new(marker, EVENTS);
         let replay = host.start_replay(&written(&scratch, &story)?, &["--rate", RATE])?;
         story.wait(&collector, "interieur", UNDER_WAY, LIMIT)?;
-        let mut stage = Self { story, replay, host, collector, scratch };
+        let mut stage = Self { story, replay, host, collector, _scratch: scratch };
         stage.replay.check()?;
         Ok(stage)
     }
@@ -55,7 +55,6 @@ impl Stage {
         self.story.verify(&self.collector, "interieur")?;
         let gaps = self.collector.gaps()?;
         ensure!(gaps.is_empty(), "nothing was lost, but gaps are shown: {gaps:?}");
-        drop(self.scratch);
         Ok(())
     }
 }
