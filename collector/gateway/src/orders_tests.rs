@@ -1,3 +1,5 @@
+//! What the relay of signed orders hands out, to whom, and what it forgets.
+
 use beffroi_schema::SigningKey;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The gateway as a running service: memory stays bounded when the bus hangs, also when agents hang up.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use beffroi_bus::{BusError, BusOptions, EmbeddedOptions, Outgoing};

@@ -97,7 +97,6 @@ fn no_crate_is_empty() {
 fn every_rust_file_says_first_what_it_is_for() {
     let silent: Vec<String> = sources(&[".rs"])
         .into_iter()
-        .filter(|source| !source.path.ends_with("tests.rs"))
         .filter(|source| !source.text.lines().take(5).any(|line| line.starts_with("//!")))
         .map(|source| source.path)
         .collect();

@@ -1,3 +1,5 @@
+//! What a batch survives and what it refuses: the wire, alteration, forgery, bombs, chains, the frozen sample.
+
 use super::*;
 use crate::event::{Category, Product, Value};
 use crate::fields::Field;

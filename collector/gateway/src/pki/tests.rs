@@ -1,3 +1,5 @@
+//! The server CA and its leaves: made once, never replaced in silence, nothing taken from a request but its key.
+
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
