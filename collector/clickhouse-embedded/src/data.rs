@@ -7,6 +7,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use nix::errno::Errno;
@@ -27,8 +28,46 @@ pub(crate) fn folder(path: &Path) -> anyhow::Result<PathBuf> {
     path.canonicalize().with_context(|| format!("cannot resolve the data folder {}", path.display()))
 }
 
-/// Takes the folder for this process alone.
-pub(crate) fn lock(folder: &Path) -> anyhow::Result<Flock<File>> {
+/// Pause between two tries to take the folder.
+const LOCK_LOOK: Duration = Duration::from_millis(50);
+
+/// Takes the folder for this process alone. As long as another one has it, tries again for `patience`: the engine of a
+/// collector that was killed drains before it lets go.
+pub(crate) fn lock(folder: &Path, patience: Duration) -> anyhow::Result<Flock<File>> {
+    let until = Instant::now() + patience;
+    let mut told = false;
+    loop {
+        match try_lock(folder) {
+            Err(TryLock::Held(holder)) if Instant::now() < until => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::info!(holder, folder = %folder.display(), "the data folder is still in use: waiting");
+                }
+                std::thread::sleep(LOCK_LOOK);
+            }
+            Err(TryLock::Held(holder)) => bail!(
+                "the data folder {} is already in use by process {holder}: stop that one, or choose another --data",
+                folder.display()
+            ),
+            Err(TryLock::Failed(error)) => return Err(error),
+            Ok(lock) => return Ok(lock),
+        }
+    }
+}
+
+/// Why the folder could not be taken.
+enum TryLock {
+    /// This process has it.
+    Held(String),
+    Failed(anyhow::Error),
+}
+
+impl From<anyhow::Error> for TryLock {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+fn try_lock(folder: &Path) -> Result<Flock<File>, TryLock> {
     let path = folder.join("lock");
     let mut file = OpenOptions::new()
         .read(true)
@@ -43,12 +82,8 @@ pub(crate) fn lock(folder: &Path) -> anyhow::Result<Flock<File>> {
     let mut holder = String::new();
     let _best_effort = std::io::Read::by_ref(&mut file).take(32).read_to_string(&mut holder);
     let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        Errno::EWOULDBLOCK => anyhow::anyhow!(
-            "the data folder {} is already in use by process {}: stop that one, or choose another --data",
-            folder.display(),
-            holder.trim()
-        ),
-        other => anyhow::anyhow!("cannot lock {}: {other}", path.display()),
+        Errno::EWOULDBLOCK => TryLock::Held(holder.trim().to_owned()),
+        other => TryLock::Failed(anyhow::anyhow!("cannot lock {}: {other}", path.display())),
     })?;
     lock.set_len(0)
         .and_then(|()| lock.rewind())
@@ -101,11 +136,23 @@ mod tests {
     #[test]
     fn a_folder_in_use_is_refused_naming_its_holder() {
         let dir = tempfile::tempdir().unwrap();
-        let held = lock(dir.path()).unwrap();
-        let error = lock(dir.path()).unwrap_err().to_string();
+        let held = lock(dir.path(), Duration::ZERO).unwrap();
+        let error = lock(dir.path(), Duration::ZERO).unwrap_err().to_string();
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
         drop(held);
-        lock(dir.path()).unwrap();
+        lock(dir.path(), Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn a_folder_whose_holder_is_about_to_end_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path(), Duration::ZERO).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| lock(dir.path(), Duration::from_secs(30)));
+            assert!(!waiting.is_finished());
+            drop(held);
+            waiting.join().unwrap().unwrap();
+        });
     }
 
     #[test]

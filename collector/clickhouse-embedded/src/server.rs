@@ -87,7 +87,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let key = data::secret(&arguments.secret_file)?;
     let listener = listen(&arguments.listen)?;
     let folder = data::folder(&arguments.data)?;
-    let lock = data::lock(&folder)?;
+    // Started again by a supervisor, it meets the one before, which drains after its parent's death.
+    let patience = if arguments.die_with_parent { DRAIN_DEADLINE + 2 * CLOSE_DEADLINE } else { Duration::ZERO };
+    let lock = data::lock(&folder, patience)?;
     if let Some(user) = &arguments.user {
         confine::give_to(user, &folder, &lock)?;
     }
