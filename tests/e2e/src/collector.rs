@@ -292,11 +292,8 @@ fn launch(folder: &std::path::Path, at: &Addresses, extra: &str) -> Result<(Proc
     let mut command = Command::new(binary("beffroi-collector")?);
     command.arg("--config").arg(&config);
     let mut process = Process::start("beffroi-collector", &mut command, &folder.join("collector.log"))?;
-    let started = || {
-        process.check()?;
-        Ok(known.exists())
-    };
-    wait_for("the collector's start", START_LIMIT, started).with_context(|| process.tail())?;
+    wait_for("the collector's start", START_LIMIT, || Ok(known.exists() || !process.runs()))?;
+    process.check()?;
     let addresses = serde_json::from_slice(&std::fs::read(&known)?).context("the collector's addresses")?;
     Ok((process, addresses))
 }
