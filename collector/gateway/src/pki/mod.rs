@@ -268,8 +268,9 @@ fn new_ca(now: i64) -> Result<(String, zeroize::Zeroizing<String>), PkiError> {
 fn params(common_name: &str, not_before: i64, not_after: i64) -> Result<CertificateParams, PkiError> {
     let mut serial = [0u8; SERIAL_BYTES];
     getrandom::fill(&mut serial).map_err(|error| PkiError::Make(error.to_string()))?;
-    // A serial number is a positive integer in its shortest form: no leading zero byte, ever.
-    serial[0] |= 0x40;
+    // A serial number is a positive integer in its shortest form. With the top bit set it would need a zero byte before it,
+    // with the second clear it might lose bytes: either way it would be another text than the one that is recorded.
+    serial[0] = serial[0] & 0x7f | 0x40;
     let mut params = CertificateParams::default();
     params.serial_number = Some(SerialNumber::from_slice(&serial));
     params.not_before = rcgen::date_time_ymd(1970, 1, 1) + clock::duration(not_before);

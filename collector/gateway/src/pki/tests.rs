@@ -65,6 +65,17 @@ fn an_agent_certificate_lives_seven_days_from_five_minutes_ago_under_a_fresh_ser
 }
 
 #[test]
+fn every_serial_number_reads_in_the_certificate_as_it_is_recorded() {
+    let (_dir, authority) = authority();
+    let request = csr(CertificateParams::default(), &KeyPair::generate().unwrap());
+    for _ in 0..64 {
+        let issued = authority.issue_agent(&request, "t", AGENT, clock::now_us()).unwrap();
+        let (_, certificate) = X509Certificate::from_der(&issued.der).unwrap();
+        assert_eq!(hex::encode(certificate.raw_serial()), issued.serial);
+    }
+}
+
+#[test]
 fn ed25519_keys_are_certified_and_other_kinds_refused() {
     let (_dir, authority) = authority();
     let issue = |algorithm| {
