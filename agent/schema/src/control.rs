@@ -51,6 +51,22 @@ pub enum Change {
         /// Why.
         reason: String,
     },
+    /// Somebody may use the API.
+    ApiTokenCreated(ApiTokenCreated),
+    /// An API token is no longer good.
+    ApiTokenRevoked {
+        /// Which token.
+        token_id: String,
+    },
+    /// A signed scan order was given to the fleet.
+    ScanOrdered(ScanOrdered),
+    /// A signed cancellation of a scan was given to the fleet.
+    ScanCancelled {
+        /// The scan that ends, hex.
+        order_id: String,
+        /// The order that ends it, hex.
+        cancel_id: String,
+    },
     /// A kind of a newer version.
     #[serde(other)]
     Unknown,
@@ -75,6 +91,91 @@ pub struct TokenCreated {
     /// Labels that its hosts get. Set by the server, so that a host cannot relabel itself.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+}
+
+/// What an API token may do. Each scope includes the ones before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApiScope {
+    /// Reads: alerts, events, hosts, scans, status of its tenants.
+    Analyst,
+    /// Gives signed orders to the hosts of its tenants.
+    Csirt,
+    /// Enrolment, revocation of hosts, API tokens, audit.
+    Admin,
+}
+
+impl ApiScope {
+    /// Every scope, from the narrowest.
+    pub const ALL: [Self; 3] = [Self::Analyst, Self::Csirt, Self::Admin];
+
+    /// Name in requests, records and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Analyst => "analyst",
+            Self::Csirt => "csirt",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// A personal API token, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiTokenCreated {
+    /// Public name, random.
+    pub token_id: String,
+    /// SHA-256 of the token's text, hex.
+    pub secret_hash: String,
+    /// Whose it is: the name in the audit.
+    pub name: String,
+    /// What it may do.
+    pub scope: ApiScope,
+    /// Tenants it may see; `*` is every tenant.
+    pub tenants: Vec<String>,
+    /// Until when, microseconds since 1970.
+    pub expires: i64,
+}
+
+/// A scan as it was ordered: what the signed envelope in `orders.v1` says, and which hosts were asked at that time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScanOrdered {
+    /// Id of the order, 32 hex digits.
+    pub order_id: String,
+    /// Tenant of its hosts.
+    pub tenant: String,
+    /// The whole tenant was asked: every host that was enrolled and not revoked when the bus took this record, and those
+    /// that enrol before the order expires.
+    pub whole_tenant: bool,
+    /// Hosts that the order names; empty with `whole_tenant`.
+    pub asked: Vec<AgentId>,
+    /// Paths, bad UTF-8 replaced.
+    pub paths: Vec<String>,
+    /// SHA-256 of each rule text, hex.
+    pub rules: Vec<String>,
+    /// Key id of the operator who signed it, hex, as claimed by the envelope: only agents verify.
+    pub operator_key: String,
+    /// When it was signed (signer's clock, microseconds since 1970).
+    pub issued: i64,
+    /// Until when it is carried out (microseconds since 1970).
+    pub expires: i64,
+    /// Ticket of the case.
+    #[serde(default)]
+    pub ticket: String,
+    /// Why.
+    #[serde(default)]
+    pub purpose: String,
+    /// Legal basis.
+    #[serde(default)]
+    pub legal_basis: String,
+    /// Traffic light protocol.
+    #[serde(default)]
+    pub tlp: String,
+    /// Permissible actions protocol.
+    #[serde(default)]
+    pub pap: String,
+    /// For people.
+    #[serde(default)]
+    pub note: String,
 }
 
 /// A host with its key.

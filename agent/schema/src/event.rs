@@ -149,6 +149,7 @@ numbered_names! {
         26 Authentication "authentication";
         27 Webserver "webserver";
         28 Proxy "proxy";
+        29 Scan "scan";
     }
 }
 
@@ -166,7 +167,7 @@ impl Category {
     /// The stream that carries events of this category.
     pub fn stream(self) -> Stream {
         match self {
-            Self::Antivirus | Self::Authentication => Stream::Detection,
+            Self::Antivirus | Self::Authentication | Self::Scan => Stream::Detection,
             Self::ProcessCreation | Self::ProcessTermination | Self::ProcessAccess | Self::CreateRemoteThread => Stream::Exec,
             Self::NetworkConnection | Self::NetworkListen | Self::DnsQuery | Self::Dns => Stream::Network,
             Self::FileEvent | Self::FileRename | Self::FileDelete | Self::FileChange | Self::CreateStreamHash => Stream::File,

@@ -150,6 +150,16 @@ fields! {
     74 MATCHED_STRINGS "MatchedStrings" List Command;
     75 SCAN_OUTCOME "ScanOutcome" Text None;
     76 SOURCE_HOSTNAME "SourceHostname" Text Address;
+    77 ORDER_ID "OrderId" Text None;
+    78 REASON "Reason" Text Command;
+    79 FILES_SCANNED "FilesScanned" Uint None;
+    80 FILES_MATCHED "FilesMatched" Uint None;
+    81 FILES_SKIPPED "FilesSkipped" Uint None;
+    82 FILES_TIMED_OUT "FilesTimedOut" Uint None;
+    83 FILES_UNKNOWN "FilesUnknown" Uint None;
+    84 ENTRIES_SCANNED "EntriesScanned" Uint None;
+    85 BYTES_SCANNED "BytesScanned" Uint None;
+    86 ORDERS "Orders" List None;
 }
 
 /// First number of the fields that a body names itself (`extra`): never in the table.

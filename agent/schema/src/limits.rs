@@ -43,3 +43,13 @@ pub const MAX_EVIDENCE_EVENTS: usize = 20;
 pub const MAX_SIGNED_BYTES: usize = 256 * 1024;
 /// Signatures examined on one `Signed`: more would be work for free.
 pub const MAX_SIGNATURES: usize = 8;
+/// Largest rule text that an order may name: one Kafka record with room for its key and headers.
+pub const MAX_BLOB_BYTES: usize = 900 * 1024;
+/// Rule texts of one order.
+pub const MAX_ORDER_BLOBS: usize = 64;
+/// Longest life of an operator's certificate: 30 days (design section 4).
+pub const MAX_OPERATOR_CERTIFICATE_US: i64 = 30 * 24 * 3600 * 1_000_000;
+/// Longest life of an order: hunts last seven days, and `orders.v1` is kept at least as long.
+pub const MAX_ORDER_LIFE_US: i64 = 7 * 24 * 3600 * 1_000_000;
+/// Depth to which archives inside archives are walked (a jar in a war in an ear in a zip).
+pub const MAX_ARCHIVE_DEPTH: u32 = 4;

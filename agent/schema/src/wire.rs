@@ -9,10 +9,14 @@ pub const PATH_ENROLL: &str = "/v1/enroll";
 pub const PATH_RENEW: &str = "/v1/renew";
 /// `POST`: a [`crate::session::Hello`], mTLS.
 pub const PATH_HELLO: &str = "/v1/hello";
-/// `GET`: long poll for what goes down, mTLS; `?after=OFFSET`.
+/// `GET`: long poll for what goes down, mTLS; `?after=CURSOR&wait=SECONDS`, the cursor as the last answer gave it (opaque).
 pub const PATH_ORDERS: &str = "/v1/orders";
+/// `GET`: a rule text that an order names, mTLS; `/v1/blobs/{sha256 in hex}`. The reader checks the hash.
+pub const PATH_BLOBS: &str = "/v1/blobs";
 /// Content type of a batch.
 pub const CONTENT_TYPE_BATCH: &str = "application/vnd.beffroi.batch.v1";
+/// Content type of a rule text on `orders.v1`.
+pub const CONTENT_TYPE_BLOB: &str = "application/vnd.beffroi.blob.v1";
 
 /// Batches, verbatim. Key: agent id in hex.
 pub const TOPIC_EVENTS: &str = "events.v1";
@@ -20,7 +24,9 @@ pub const TOPIC_EVENTS: &str = "events.v1";
 pub const TOPIC_ALERTS: &str = "alerts.v1";
 /// What could not be processed, as JSON ([`crate::alert::DeadLetter`]). Key: the original key.
 pub const TOPIC_DLQ: &str = "dlq.v1";
-/// `Signed` orders, encoded. Key: order id in hex.
+/// `Signed` envelopes, encoded (key: order id in hex), and the rule texts they name (key: SHA-256 in hex, header
+/// [`HEADER_CONTENT_TYPE`] = [`CONTENT_TYPE_BLOB`]). A rule text always stands before the order that names it, so whoever
+/// hands out the order has it.
 pub const TOPIC_ORDERS: &str = "orders.v1";
 /// State that needs one winner, as JSON ([`crate::control::ControlRecord`]). One partition.
 pub const TOPIC_CONTROL: &str = "control.v1";

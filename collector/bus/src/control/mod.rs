@@ -7,6 +7,8 @@
 //! fails with [`BusError::Unavailable`] after a bounded time. A record whose fate was unknown may still be applied;
 //! submitting the same change again is safe (see the state's page on repeats).
 
+mod access;
+mod scans;
 mod state;
 
 use std::collections::HashMap;
@@ -17,6 +19,8 @@ use beffroi_schema::control::{Change, ControlRecord};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use access::{Access, ApiTokenState};
+pub use scans::{Cancellation, ScanState, Scans};
 pub use state::{AgentState, Certificate, ControlState, Loss, Revocation, Taken, TokenState, Verdict};
 
 use crate::error::BusError;

@@ -17,6 +17,9 @@ use beffroi_schema::AgentId;
 use beffroi_schema::batch::HostInfo;
 use beffroi_schema::control::{AgentEnrolled, Change, ControlRecord, TokenCreated};
 
+use super::access::Access;
+use super::scans::Scans;
+
 /// What became of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -65,6 +68,18 @@ pub enum Loss {
     /// The host is not enrolled.
     #[error("this host is not enrolled")]
     AgentUnknown,
+    /// No such API token.
+    #[error("the API token is not known; `beffroi token list` shows those that exist")]
+    ApiTokenUnknown,
+    /// Another API token has this id or this secret.
+    #[error("a different API token has this id or secret already; make a new one")]
+    ApiTokenTaken,
+    /// Another order has this id.
+    #[error("a different order has this id already; sign a new one")]
+    OrderTaken,
+    /// No such scan.
+    #[error("the scan is not known; `beffroi scan list` shows those that were ordered")]
+    ScanUnknown,
 }
 
 /// An enrolment token and what is left of it.
@@ -139,6 +154,8 @@ pub struct ControlState {
     tokens: BTreeMap<String, TokenState>,
     agents: BTreeMap<AgentId, AgentState>,
     revoked: BTreeMap<AgentId, Revocation>,
+    access: Access,
+    scans: Scans,
 }
 
 impl ControlState {
@@ -158,6 +175,10 @@ impl ControlState {
                 self.revoked.entry(*agent_id).or_insert(revocation);
                 Ok(())
             }
+            Change::ApiTokenCreated(token) => self.access.create(token, &record.by, taken.timestamp),
+            Change::ApiTokenRevoked { token_id } => self.access.revoke(token_id),
+            Change::ScanOrdered(scan) => self.scans.order(scan, &record.by, taken.timestamp),
+            Change::ScanCancelled { order_id, cancel_id } => self.scans.cancel(order_id, cancel_id, &record.by, taken.timestamp),
             Change::Unknown => return Verdict::Ignored,
         };
         done.map_or_else(Verdict::Lost, |()| Verdict::Won)
@@ -201,6 +222,16 @@ impl ControlState {
     /// Every host that is cut off.
     pub fn revocations(&self) -> impl Iterator<Item = (&AgentId, &Revocation)> {
         self.revoked.iter()
+    }
+
+    /// API tokens.
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Scans that were ordered.
+    pub fn scans(&self) -> &Scans {
+        &self.scans
     }
 
     /// Whether a token could be used from this address at this time (microseconds since 1970): lets the enroll role

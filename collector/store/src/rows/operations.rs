@@ -60,6 +60,10 @@ fn about(change: &Change) -> (&'static str, &str, String) {
         Change::AgentEnrolled(agent) => ("agent_enrolled", &agent.tenant, agent.agent_id.to_string()),
         Change::CertificateIssued { agent_id, .. } => ("certificate_issued", "", agent_id.to_string()),
         Change::AgentRevoked { agent_id, .. } => ("agent_revoked", "", agent_id.to_string()),
+        Change::ApiTokenCreated(_) => ("api_token_created", "", String::new()),
+        Change::ApiTokenRevoked { .. } => ("api_token_revoked", "", String::new()),
+        Change::ScanOrdered(scan) => ("scan_ordered", &scan.tenant, String::new()),
+        Change::ScanCancelled { .. } => ("scan_cancelled", "", String::new()),
         Change::Unknown => ("unknown", "", String::new()),
     }
 }
