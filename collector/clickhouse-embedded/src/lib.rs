@@ -12,9 +12,11 @@ mod confine;
 mod data;
 mod engine;
 mod http;
+mod launch;
 pub mod server;
 mod sql;
 pub mod supervise;
+mod watchdog;
 
 use std::path::PathBuf;
 

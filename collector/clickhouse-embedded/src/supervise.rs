@@ -4,28 +4,28 @@
 //! and requests made meanwhile wait in its backlog), the child process, and one thread that lives as long as the
 //! child does. The thread matters: the kernel's parent-death signal follows the *thread* that started a child.
 //!
+//! A child that lives but runs no statement for [`Config::hung_after`] is killed by the [`Watchdog`] and started again.
+//!
 //! On failure: the first start's failure is returned to the caller; later ones are logged, shown as
 //! [`State::Restarting`], and answered with a restart after a back-off that doubles from [`BACKOFF_FIRST`] to
 //! [`BACKOFF_LAST`] and starts over once the child stayed up for [`STEADY`].
 
 use std::fmt;
-use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use tokio::sync::watch;
 
 use crate::data;
+use crate::launch::{BINARY, HTTP_USER, Launch, announced};
+use crate::watchdog::{Guard, Watchdog};
 
 /// First wait before a restart: long enough not to spin, short enough to be one slow insert for `store`.
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(200);
@@ -33,14 +33,11 @@ pub const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 pub const BACKOFF_LAST: Duration = Duration::from_secs(30);
 /// A child that was ready this long did not fail because of its start.
 const STEADY: Duration = Duration::from_secs(60);
-/// Loading 560 MB of library from a cold disk and opening many tables takes a while.
-const START_DEADLINE: Duration = Duration::from_secs(120);
 /// After SIGTERM the child drains for 20 s and closes for 5 s; then it is killed.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
-/// The user name that goes with the key.
-const HTTP_USER: &str = "beffroi";
-/// Name of the binary, looked for beside the running one.
-const BINARY: &str = "clickhouse-embedded";
+/// An engine that ran no statement for so long hangs: a start of its own takes less, and a merge of large parts never
+/// holds up `SELECT 1`.
+const HUNG_AFTER: Duration = Duration::from_secs(60);
 
 /// What to start.
 #[derive(Debug, Clone)]
@@ -60,6 +57,8 @@ pub struct Config {
     pub max_memory_mib: Option<u64>,
     /// More arguments for the program, such as `--max-query-seconds 300`.
     pub arguments: Vec<String>,
+    /// An engine that ran no statement for so long is killed and started again. Default: 60 s.
+    pub hung_after: Duration,
 }
 
 impl Config {
@@ -74,6 +73,7 @@ impl Config {
             user: None,
             max_memory_mib: None,
             arguments: Vec::new(),
+            hung_after: HUNG_AFTER,
         }
     }
 }
@@ -179,7 +179,8 @@ impl Embedded {
         let (tell, mut state) = watch::channel(State::Starting);
         let (stop, stopped) = mpsc::sync_channel(1);
         let control = Control { child: Arc::default(), stop };
-        let keeper = Keeper { launch, tell, stopped, child: Arc::clone(&control.child) };
+        let watchdog = Watchdog { address, user: HTTP_USER, key: key.clone(), hung_after: config.hung_after };
+        let keeper = Keeper { launch, watchdog, tell, stopped, child: Arc::clone(&control.child) };
         std::thread::Builder::new()
             .name(BINARY.to_owned())
             .spawn(move || keeper.run())
@@ -252,11 +253,11 @@ fn beside(data: &Path) -> PathBuf {
 /// What handle and thread know of the child, under one lock so that a request to stop cannot fall between a start and
 /// its notice.
 #[derive(Default)]
-struct Known {
+pub(crate) struct Known {
     /// The live child; `None` as soon as it has ended, before its id can be reused.
-    pid: Option<Pid>,
+    pub(crate) pid: Option<Pid>,
     /// It shall end and not be started again.
-    stopping: bool,
+    pub(crate) stopping: bool,
 }
 
 /// The handle's side of the thread. Dropping it asks to stop.
@@ -281,66 +282,10 @@ impl Control {
     }
 }
 
-/// How to start the child.
-struct Launch {
-    binary: PathBuf,
-    arguments: Vec<std::ffi::OsString>,
-    listener: TcpListener,
-}
-
-impl Launch {
-    fn new(config: &Config, secret_file: PathBuf, listener: TcpListener) -> Result<Self, SpawnError> {
-        let binary = match &config.binary {
-            Some(binary) => binary.clone(),
-            None => beside_current_exe()?,
-        };
-        if !binary.is_file() {
-            return Err(SpawnError::NoBinary { path: binary });
-        }
-        let library = config.library.clone().or_else(crate::default_library).unwrap_or_else(|| "libchdb.so".into());
-        if !library.is_file() {
-            return Err(SpawnError::NoLibrary { path: library });
-        }
-        let mut arguments: Vec<std::ffi::OsString> = vec!["--listen".into(), "stdin".into(), "--die-with-parent".into()];
-        arguments.extend(["--http-user".into(), HTTP_USER.into()]);
-        arguments.extend(["--data".into(), config.data.clone().into_os_string()]);
-        arguments.extend(["--secret-file".into(), secret_file.into_os_string()]);
-        arguments.extend(["--lib".into(), library.into_os_string()]);
-        if let Some(user) = &config.user {
-            arguments.extend(["--user".into(), user.into()]);
-        }
-        if let Some(mib) = config.max_memory_mib {
-            arguments.extend(["--max-memory-mib".into(), mib.to_string().into()]);
-        }
-        arguments.extend(config.arguments.iter().map(Into::into));
-        Ok(Self { binary, arguments, listener })
-    }
-
-    fn start(&self) -> std::io::Result<Child> {
-        let socket: OwnedFd = self.listener.as_fd().try_clone_to_owned()?;
-        let mut command = Command::new(&self.binary);
-        // A clean environment: SQL must find nothing of the collector's in it.
-        command.args(&self.arguments).env_clear().stdin(Stdio::from(socket)).stdout(Stdio::piped());
-        for kept in ["RUST_LOG", "TZ", "LANG"] {
-            if let Some(value) = std::env::var_os(kept) {
-                command.env(kept, value);
-            }
-        }
-        command.spawn()
-    }
-}
-
-fn beside_current_exe() -> Result<PathBuf, SpawnError> {
-    let current = std::env::current_exe().map_err(|source| SpawnError::System { what: "find the running program", source })?;
-    let folder = current.parent().unwrap_or(Path::new("."));
-    // Test programs live one folder below the binaries.
-    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
-    Ok(folder.join(BINARY))
-}
-
 /// The supervising thread.
 struct Keeper {
     launch: Launch,
+    watchdog: Watchdog,
     tell: watch::Sender<State>,
     stopped: mpsc::Receiver<()>,
     child: Arc<Mutex<Known>>,
@@ -391,12 +336,14 @@ impl Keeper {
             }
         };
         // Wait without reaping, forget the id, then reap: so no signal can reach a stranger with the same id.
+        let guard = ready.is_ok().then(|| self.watchdog.guard(pid, Arc::clone(&self.child)));
         while let Err(Errno::EINTR) = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {}
         self.remember(None);
+        let hung = guard.and_then(Guard::end);
         let status = child.wait().map_or_else(|e| e.to_string(), |s| s.to_string());
-        let reason = match ready {
-            Ok(()) => status,
-            Err(why) => format!("{why} ({status})"),
+        let reason = match (ready, hung) {
+            (Ok(()), None) => status,
+            (Err(why), _) | (Ok(()), Some(why)) => format!("{why} ({status})"),
         };
         (since.map(|s| s.elapsed()), reason)
     }
@@ -417,28 +364,6 @@ impl Keeper {
     /// Waits up to `wait` for the request to stop (also when every handle is gone).
     fn asked_to_stop(&self, wait: Duration) -> bool {
         !matches!(self.stopped.recv_timeout(wait), Err(mpsc::RecvTimeoutError::Timeout))
-    }
-}
-
-/// Waits until the child has written its URL line to standard output.
-fn announced(child: &mut Child) -> Result<(), String> {
-    let mut out = child.stdout.take().ok_or("its standard output is not a pipe")?;
-    let deadline = Instant::now() + START_DEADLINE;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(out.as_fd(), PollFlags::POLLIN)], left) {
-            Ok(0) => return Err(format!("it was not ready within {} s", START_DEADLINE.as_secs())),
-            Ok(_) => break,
-            Err(Errno::EINTR) => {}
-            Err(error) => return Err(format!("waiting for it failed: {error}")),
-        }
-    }
-    let mut line = [0; 128];
-    match out.read(&mut line) {
-        Ok(length) if line[..length].ends_with(b"\n") => Ok(()),
-        Ok(_) => Err("it ended before it was ready".to_owned()),
-        Err(error) => Err(format!("reading its standard output failed: {error}")),
     }
 }
 

@@ -69,6 +69,24 @@ async fn kill_9_in_the_middle_of_inserts_loses_and_doubles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_hangs_is_killed_and_serves_again() {
+    if !engine_is_here() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path().join("data"), &[]);
+    config.hung_after = Duration::from_secs(3);
+    let embedded = Embedded::spawn(config).await.unwrap();
+    let mut states = embedded.watch();
+    kill(pid(&embedded.state()).unwrap(), Signal::SIGSTOP).unwrap();
+    let restarting = states.wait_for(|s| matches!(s, State::Restarting { .. })).await.unwrap().clone();
+    let State::Restarting { reason, .. } = restarting else { unreachable!("it was waited for") };
+    assert!(reason.contains("ran no statement"), "{reason}");
+    states.wait_for(|s| matches!(s, State::Ready { restarts: 1, .. })).await.unwrap();
+    embedded.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn stop_lets_a_running_query_finish_and_the_data_is_there_afterwards() {
     let Some(server) = Server::start(&[]).await else { return };
     server.run("CREATE TABLE t (a UInt8) ENGINE = MergeTree ORDER BY a").await;
