@@ -93,6 +93,14 @@ hex_id!(
     /// 128 bits of SHA-256 over tenant, group key and time bucket: what an analyst sees.
     AlertId, 16, "an alert id of 32 hex digits"
 );
+hex_id!(
+    /// SHA-256 of a public key's DER SubjectPublicKeyInfo: names a root or an operator.
+    KeyId, 32, "a key id of 64 hex digits"
+);
+hex_id!(
+    /// An order: 16 random bytes.
+    OrderId, 16, "an order id of 32 hex digits"
+);
 
 impl AgentId {
     /// The id that belongs to a public key.

@@ -24,7 +24,7 @@ pub mod wire;
 pub use ed25519_dalek::{SigningKey, VerifyingKey};
 pub use event::{Category, Event, Logsource, Product, Text, Value};
 pub use fields::Field;
-pub use ids::{AgentId, AlertId, BatchHash, Epoch, EventId, MatchId, Stream};
+pub use ids::{AgentId, AlertId, BatchHash, Epoch, EventId, KeyId, MatchId, OrderId, Stream};
 
 /// Generated from `proto/`.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]

@@ -43,6 +43,18 @@ pub const MAX_EVIDENCE_EVENTS: usize = 20;
 pub const MAX_SIGNED_BYTES: usize = 256 * 1024;
 /// Signatures examined on one `Signed`: more would be work for free.
 pub const MAX_SIGNATURES: usize = 8;
+/// Certificates beside one signature: the operator's and, inside it, the root's.
+pub const MAX_CERTIFICATE_BYTES: usize = 16 * 1024;
+/// Tenants that one operator's certificate names; more is what `*` is for.
+pub const MAX_CERTIFICATE_TENANTS: usize = 128;
+/// Roles that one certificate names.
+pub const MAX_CERTIFICATE_ROLES: usize = 16;
+/// A name in a certificate, and a ticket or note in an order (bytes): they end up in events and on terminals.
+pub const MAX_ORDER_TEXT_BYTES: usize = 1024;
+/// Paths that one scan order names.
+pub const MAX_ORDER_PATHS: usize = 64;
+/// Longest path in an order: PATH_MAX of Linux.
+pub const MAX_ORDER_PATH_BYTES: usize = 4096;
 /// Largest rule text that an order may name: one Kafka record with room for its key and headers.
 pub const MAX_BLOB_BYTES: usize = 900 * 1024;
 /// Rule texts of one order.

@@ -6,6 +6,10 @@ use super::*;
 
 const NOW: i64 = 1_000_000;
 
+fn operator() -> down::OperatorKey {
+    down::OperatorKey::from_ed25519(SigningKey::from_bytes(&[5; 32]))
+}
+
 fn identity(tenant: &str, agent: u8) -> Identity {
     Identity { tenant: tenant.into(), agent: AgentId([agent; 16]), not_after: i64::MAX }
 }
@@ -17,7 +21,7 @@ fn envelope(tenant: &str, hosts: &[u8], expires: i64) -> Vec<u8> {
         whole_tenant: hosts.is_empty(),
     };
     let order = Order { order_id: vec![1; 16], target: Some(target), expires, ..Default::default() };
-    down::sign(SignedKind::Order, &order, &SigningKey::from_bytes(&[5; 32])).encode_to_vec()
+    down::sign(SignedKind::Order, &order, &operator(), Vec::new()).unwrap().encode_to_vec()
 }
 
 fn record(offset: i64, value: Vec<u8>) -> Record {
@@ -70,7 +74,7 @@ fn an_answer_is_bounded_and_the_next_one_goes_on() {
         let note = "x".repeat(200 * 1024);
         let target = Some(Target { tenant: "a".into(), whole_tenant: true, ..Default::default() });
         let order = Order { note, target, expires: 9 * NOW, ..Default::default() };
-        down::sign(SignedKind::Order, &order, &SigningKey::from_bytes(&[5; 32])).encode_to_vec()
+        down::sign(SignedKind::Order, &order, &operator(), Vec::new()).unwrap().encode_to_vec()
     };
     let orders = orders((0..8).map(|_| large()).collect());
     let (next, first) = orders.after(&identity("a", 1), -1, NOW);

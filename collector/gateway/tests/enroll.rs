@@ -187,7 +187,7 @@ async fn a_revoked_host_gets_no_certificate_any_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hello_agrees_or_says_who_must_upgrade_and_orders_come_down_verbatim() {
-    use beffroi_schema::down::{Order, SignedKind, Target, sign};
+    use beffroi_schema::down::{OperatorKey, Order, SignedKind, Target, sign};
     use prost::Message;
     let rig = Rig::start().await;
     let (agent, client) = rig.enrolled(1).await;
@@ -212,7 +212,8 @@ async fn hello_agrees_or_says_who_must_upgrade_and_orders_come_down_verbatim() {
     assert!(first.orders.is_empty());
     let target = Target { tenant: TENANT.into(), agent_ids: vec![agent.id().0.to_vec()], whole_tenant: false };
     let order = Order { order_id: vec![1; 16], target: Some(target), expires: now_us() + DAY, ..Default::default() };
-    let signed = sign(SignedKind::Order, &order, &FakeAgent::new(77).key).encode_to_vec();
+    let operator = OperatorKey::from_ed25519(FakeAgent::new(77).key);
+    let signed = sign(SignedKind::Order, &order, &operator, Vec::new()).unwrap().encode_to_vec();
     let (answer, published) = tokio::join!(
         poll(&first.after, 20),
         rig.bus.publish(beffroi_bus::Topic::Orders, beffroi_bus::Outgoing::new("o", signed.clone()))
