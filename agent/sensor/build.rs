@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use libbpf_cargo::SkeletonBuilder;
 
-const PROBES: [&str; 3] = ["exec", "file", "net"];
+const PROBES: [&str; 5] = ["calls", "exec", "file", "net", "uring"];
 
 fn main() {
     println!("cargo:rerun-if-changed=bpf");

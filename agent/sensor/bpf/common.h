@@ -68,6 +68,59 @@ static __always_inline void send(void *ring, void *record, __u64 size, __u32 hoo
 		set->dropped++;
 }
 
+/*
+ * Whether the current system call is one of the 32-bit table, whatever the program itself is: `int $0x80` works in a
+ * 64-bit program as well.
+ */
+static __always_inline bool is_compat(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+#if defined(__TARGET_ARCH_x86)
+	return BPF_CORE_READ(task, thread_info.status) & 0x2; /* TS_COMPAT */
+#else
+	return BPF_CORE_READ(task, thread_info.flags) & (1 << 22); /* TIF_32BIT */
+#endif
+}
+
+/* An argument of the call that was entered. A 32-bit call passes its own in other registers, with undefined upper halves. */
+static __always_inline __u64 arg(const struct pt_regs *regs, bool compat, int at)
+{
+#if defined(__TARGET_ARCH_x86)
+	__u64 value = at == 0   ? (compat ? regs->bx : regs->di)
+		      : at == 1 ? (compat ? regs->cx : regs->si)
+		      : at == 2 ? regs->dx
+		      : at == 3 ? (compat ? regs->si : regs->r10)
+		      : at == 4 ? (compat ? regs->di : regs->r8)
+				: (compat ? regs->bp : regs->r9);
+#else
+	__u64 value = regs->regs[at];
+#endif
+	return compat ? (__u32)value : value;
+}
+
+/*
+ * The programs of one system call: calls.bpf.c jumps to them by its number. They belong to these two tracepoints, but are
+ * not attached there themselves: fifty attached syscall tracepoints take seconds to detach, two take nothing.
+ */
+#define ENTER(name)                    \
+	SEC("tp_btf/sys_enter")        \
+	int BPF_PROG(enter_##name, const struct pt_regs *regs, long id)
+#define EXIT(name)                     \
+	SEC("tp_btf/sys_exit")         \
+	int BPF_PROG(exit_##name, const struct pt_regs *regs, long ret)
+
+/* Where something that a caller gave is: in its memory, or, copied by the kernel, in the kernel's. */
+enum space {
+	SPACE_USER,
+	SPACE_KERNEL,
+};
+
+static __always_inline long read_bytes(void *to, __u32 len, const void *from, enum space space)
+{
+	return space == SPACE_USER ? bpf_probe_read_user(to, len, from) : bpf_probe_read_kernel(to, len, from);
+}
+
 static __always_inline __u64 cgroup_id(struct task_struct *task, struct kernfs_node **node)
 {
 	struct css_set *set = BPF_CORE_READ(task, cgroups);

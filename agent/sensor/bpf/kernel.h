@@ -142,7 +142,38 @@ enum cgroup_subsys_id {
 	memory_cgrp_id = 4,
 };
 
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs {
+	unsigned long bp;
+	unsigned long bx;
+	unsigned long r10;
+	unsigned long r9;
+	unsigned long r8;
+	unsigned long cx;
+	unsigned long dx;
+	unsigned long si;
+	unsigned long di;
+	unsigned long orig_ax;
+};
+
+struct thread_info {
+	unsigned int status;
+};
+#elif defined(__TARGET_ARCH_arm64)
+struct pt_regs {
+	__u64 regs[31];
+	int syscallno;
+};
+
+struct thread_info {
+	unsigned long flags;
+};
+#else
+#error "where the arguments of a system call stand on this processor is not known"
+#endif
+
 struct task_struct {
+	struct thread_info thread_info;
 	int pid;
 	int tgid;
 	int exit_code;
@@ -193,19 +224,72 @@ struct socket {
 	struct sock *sk;
 };
 
+/* io_uring: a request, and what its operation makes of the command part. */
+struct io_cqe {
+	int fd; /* of the request, until it is given its file */
+};
+
+struct io_kiocb {
+	__u8 opcode;
+	__u64 flags;
+	struct io_cqe cqe;
+	void *async_data;
+};
+
+struct filename {
+	const char *name;
+};
+
+struct open_how___kernel {
+	__u64 flags;
+};
+
+struct io_open {
+	int dfd;
+	__u32 file_slot;
+	struct filename *filename;
+	struct open_how___kernel how;
+};
+
+struct io_close {
+	int fd;
+	__u32 file_slot;
+};
+
+struct io_unlink {
+	int dfd;
+	int flags;
+	struct filename *filename;
+};
+
+struct io_rename {
+	int old_dfd;
+	int new_dfd;
+	struct filename *oldpath;
+	struct filename *newpath;
+};
+
+struct io_link {
+	int old_dfd;
+	int new_dfd;
+	struct filename *oldpath;
+	struct filename *newpath;
+};
+
+struct io_connect {
+	void *addr;
+	int addr_len;
+};
+
+struct msghdr {
+	void *msg_name;
+	int msg_namelen;
+};
+
+struct io_async_msghdr {
+	struct msghdr msg;
+};
+
 #pragma clang attribute pop
-
-/* Contexts of the syscall tracepoints: a fixed layout, no relocation. */
-struct sys_enter {
-	__u64 common;
-	long id;
-	unsigned long args[6];
-};
-
-struct sys_exit {
-	__u64 common;
-	long id;
-	long ret;
-};
 
 #endif

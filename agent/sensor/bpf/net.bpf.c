@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Network: outgoing connections, accepted connections, listening and bound sockets, IPv4 and IPv6.
+ * Network: outgoing connections, accepted connections, listening and bound sockets, datagrams, IPv4 and IPv6.
  *
  * A TCP connection is noted in the caller's context (SYN_SENT) and reported when its outcome is known, so that source
- * port and result are right and the process is the one that asked. UDP is seen when it is connected or bound.
+ * port and result are right and the process is the one that asked. UDP is seen when it is connected or bound, and when a
+ * process first sends to an address.
  */
-#include "common.h"
-
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4 << 20);
-} activity_ring SEC(".maps");
+#include "net.h"
 
 /* Connections whose outcome is open, by socket. */
 struct {
@@ -20,65 +16,27 @@ struct {
 	__type(value, struct net_record);
 } connecting SEC(".maps");
 
-/* Descriptor of a call that was entered and has not returned, by thread. */
+/* A call that was entered and has not returned, by thread. */
+struct socket_call {
+	__u32 fd;
+	__u32 op;
+	struct destination to; /* of NET_SEND */
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);
 	__type(key, __u64);
-	__type(value, __u32);
+	__type(value, struct socket_call);
 } socket_calls SEC(".maps");
 
-#define AF_INET 2
-#define AF_INET6 10
-#define SOCK_DGRAM 2
-#define IPPROTO_TCP 6
-#define IPPROTO_UDP 17
-#define TCP_ESTABLISHED 1
-#define TCP_SYN_SENT 2
-#define TCP_CLOSE 7
-#define TCP_LISTEN 10
-#define S_IFMT 0170000
-#define S_IFSOCK 0140000
-
-static __always_inline bool is_inet(const struct sock *sk)
-{
-	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
-
-	return family == AF_INET || family == AF_INET6;
-}
-
-static __always_inline void fill_addresses(struct net_record *record, const struct sock *sk)
-{
-	record->family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	record->protocol = BPF_CORE_READ(sk, sk_protocol);
-	record->sport = BPF_CORE_READ(sk, __sk_common.skc_num);
-	record->dport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	if (record->family == AF_INET6) {
-		BPF_CORE_READ_INTO(&record->saddr, sk, __sk_common.skc_v6_rcv_saddr);
-		BPF_CORE_READ_INTO(&record->daddr, sk, __sk_common.skc_v6_daddr);
-	} else {
-		BPF_CORE_READ_INTO((__be32 *)record->saddr, sk, __sk_common.skc_rcv_saddr);
-		BPF_CORE_READ_INTO((__be32 *)record->daddr, sk, __sk_common.skc_daddr);
-	}
-}
-
-static __always_inline void fill(struct net_record *record, const struct sock *sk, __u32 op)
-{
-	fill_header(&record->header, (void *)bpf_get_current_task(), KIND_NET);
-	record->header.size = sizeof(*record);
-	record->op = op;
-	fill_addresses(record, sk);
-}
-
-static __always_inline void report(const struct sock *sk, __u32 op, __u32 hook)
-{
-	struct net_record record = {};
-
-	if (is_excluded(bpf_get_current_pid_tgid() >> 32, hook))
-		return;
-	fill(&record, sk, op);
-	send(&activity_ring, &record, sizeof(record), hook);
-}
+/* Numbers of the one 32-bit call that was all socket calls once. */
+#define SOCKETCALL_BIND 2
+#define SOCKETCALL_CONNECT 3
+#define SOCKETCALL_ACCEPT 5
+#define SOCKETCALL_SENDTO 11
+#define SOCKETCALL_SENDMSG 16
+#define SOCKETCALL_ACCEPT4 18
 
 static __always_inline void note_attempt(const struct sock *sk)
 {
@@ -124,86 +82,125 @@ int BPF_PROG(on_state, const struct sock *sk, int old, int new)
 	return 0;
 }
 
-static __always_inline const struct sock *sock_of(__u32 fd)
+static __always_inline int accepted(long fd)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file *file = NULL;
+	const struct sock *sk = fd < 0 ? NULL : sock_of(fd);
 
-	if (fd >= BPF_CORE_READ(table, max_fds))
-		return NULL;
-	bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(table, fd) + fd);
-	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
-		return NULL;
-	struct socket *socket = BPF_CORE_READ(file, private_data);
-	return BPF_CORE_READ(socket, sk);
-}
-
-static __always_inline int accepted(struct sys_exit *ctx)
-{
-	if (ctx->ret < 0)
-		return 0;
-	const struct sock *sk = sock_of(ctx->ret);
 	if (sk && is_inet(sk))
 		report(sk, NET_ACCEPT, HOOK_ACCEPT);
 	return 0;
 }
 
-SEC("tp/syscalls/sys_exit_accept")
-int exit_accept(struct sys_exit *ctx)
+EXIT(accept)
 {
-	return accepted(ctx);
+	return accepted(ret);
 }
 
-SEC("tp/syscalls/sys_exit_accept4")
-int exit_accept4(struct sys_exit *ctx)
-{
-	return accepted(ctx);
-}
-
-static __always_inline int remember_fd(__u32 fd)
+static __always_inline int remember(__u32 fd, __u32 op)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
+	struct socket_call call = { .fd = fd, .op = op };
 
-	bpf_map_update_elem(&socket_calls, &thread, &fd, BPF_ANY);
+	bpf_map_update_elem(&socket_calls, &thread, &call, BPF_ANY);
 	return 0;
 }
 
-/* Reports what succeeded on a datagram socket; streams are seen by their states. */
-static __always_inline int datagram_call(struct sys_exit *ctx, __u32 op, __u32 hook)
+/* A send without an address goes where the socket is connected to, which was reported when that happened. */
+static __always_inline int sending(__u32 fd, __u64 address, __u32 len)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
-	__u32 *fd = bpf_map_lookup_elem(&socket_calls, &thread);
+	struct socket_call call = { .fd = fd, .op = NET_SEND };
+	const struct sock *sk = address ? sock_of(fd) : NULL;
 
-	if (!fd)
+	if (is_datagram(sk) && read_destination(&call.to, sk, (void *)address, len, SPACE_USER))
+		bpf_map_update_elem(&socket_calls, &thread, &call, BPF_ANY);
+	return 0;
+}
+
+/* The head of struct msghdr in both tables, and of struct mmsghdr, which begins with one. */
+static __always_inline int sending_message(__u32 fd, __u64 message, bool compat)
+{
+	__u64 name = 0;
+	__u32 len = 0;
+
+	if (compat) {
+		bpf_probe_read_user(&name, 4, (void *)message);
+		bpf_probe_read_user(&len, 4, (void *)message + 4);
+	} else {
+		bpf_probe_read_user(&name, 8, (void *)message);
+		bpf_probe_read_user(&len, 4, (void *)message + 8);
+	}
+	return sending(fd, name, len);
+}
+
+ENTER(connect)
+{
+	return remember(arg(regs, is_compat(), 0), NET_CONNECT);
+}
+
+ENTER(bind)
+{
+	return remember(arg(regs, is_compat(), 0), NET_BIND);
+}
+
+ENTER(sendto)
+{
+	bool compat = is_compat();
+
+	return sending(arg(regs, compat, 0), arg(regs, compat, 4), arg(regs, compat, 5));
+}
+
+/* Of several messages in one call the first one's destination is looked at. */
+ENTER(sendmsg)
+{
+	bool compat = is_compat();
+
+	return sending_message(arg(regs, compat, 0), arg(regs, compat, 1), compat);
+}
+
+ENTER(socketcall)
+{
+	__u32 call = arg(regs, true, 0), args[6] = {};
+
+	/* Not every call has six; reading on does no harm. */
+	if (bpf_probe_read_user(args, sizeof(args), (void *)arg(regs, true, 1)))
+		bpf_probe_read_user(args, 3 * sizeof(args[0]), (void *)arg(regs, true, 1));
+	switch (call) {
+	case SOCKETCALL_CONNECT:
+		return remember(args[0], NET_CONNECT);
+	case SOCKETCALL_BIND:
+		return remember(args[0], NET_BIND);
+	case SOCKETCALL_ACCEPT:
+	case SOCKETCALL_ACCEPT4:
+		return remember(args[0], NET_ACCEPT);
+	case SOCKETCALL_SENDTO:
+		return sending(args[0], args[4], args[5]);
+	case SOCKETCALL_SENDMSG:
+		return sending_message(args[0], args[1], true);
+	}
+	return 0;
+}
+
+/* Of every call that was remembered. Streams are seen by their states, so only datagram sockets are reported here. */
+EXIT(socket)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct socket_call *known = bpf_map_lookup_elem(&socket_calls, &thread);
+
+	if (!known)
 		return 0;
-	const struct sock *sk = ctx->ret == 0 ? sock_of(*fd) : NULL;
+	struct socket_call call = *known;
 	bpf_map_delete_elem(&socket_calls, &thread);
-	if (sk && is_inet(sk) && BPF_CORE_READ(sk, sk_type) == SOCK_DGRAM)
-		report(sk, op, hook);
+	if (ret < 0)
+		return 0;
+	if (call.op == NET_ACCEPT)
+		return accepted(ret);
+	const struct sock *sk = sock_of(call.fd);
+	if (!is_datagram(sk))
+		return 0;
+	if (call.op == NET_SEND)
+		report_to(sk, &call.to, NET_SEND, HOOK_SEND, 0);
+	else
+		report(sk, call.op, call.op == NET_BIND ? HOOK_LISTEN : HOOK_CONNECT);
 	return 0;
-}
-
-SEC("tp/syscalls/sys_enter_connect")
-int enter_connect(struct sys_enter *ctx)
-{
-	return remember_fd(ctx->args[0]);
-}
-
-SEC("tp/syscalls/sys_exit_connect")
-int exit_connect(struct sys_exit *ctx)
-{
-	return datagram_call(ctx, NET_CONNECT, HOOK_CONNECT);
-}
-
-SEC("tp/syscalls/sys_enter_bind")
-int enter_bind(struct sys_enter *ctx)
-{
-	return remember_fd(ctx->args[0]);
-}
-
-SEC("tp/syscalls/sys_exit_bind")
-int exit_bind(struct sys_exit *ctx)
-{
-	return datagram_call(ctx, NET_BIND, HOOK_LISTEN);
 }

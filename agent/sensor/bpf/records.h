@@ -29,7 +29,9 @@ enum hook {
 	HOOK_CONNECT = 8,
 	HOOK_ACCEPT = 9,
 	HOOK_LISTEN = 10,
-	HOOKS = 11,
+	HOOK_SEND = 11,
+	HOOK_URING = 12,
+	HOOKS = 13,
 };
 
 /* Something was cut. */
@@ -37,6 +39,8 @@ enum hook {
 #define FLAG_PATH_CUT (1 << 1)
 /* Some pages of the arguments could not be read. */
 #define FLAG_ARGS_HOLE (1 << 2)
+/* Asked for through io_uring; whether it succeeded is not known. */
+#define FLAG_URING (1 << 3)
 
 /* A path that is walked is stored as its components from the leaf to the root, each ending in NUL. */
 #define MAX_NAME 256
@@ -118,6 +122,7 @@ enum net_op {
 	NET_ACCEPT = 2,
 	NET_LISTEN = 3,
 	NET_BIND = 4,
+	NET_SEND = 5,
 };
 
 enum net_result {

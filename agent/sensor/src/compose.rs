@@ -13,12 +13,15 @@ use crate::clock::Clock;
 use crate::container::{self, Containers};
 use crate::process::{Key, Lineage, Process, Table};
 use crate::procfs::{self, Snapshot};
-use crate::raw::{Exec, FLAG_ARGS_CUT, FLAG_ARGS_HOLE, FLAG_PATH_CUT, File, FileOp, Header, Net, Raw};
+use crate::raw::{Exec, FLAG_ARGS_CUT, FLAG_ARGS_HOLE, FLAG_PATH_CUT, FLAG_URING, File, FileOp, Header, Net, Raw};
 use crate::users::Users;
 
 const NET_ACCEPT: u16 = 2;
 const NET_LISTEN: u16 = 3;
 const NET_BIND: u16 = 4;
+const NET_SEND: u16 = 5;
+/// Names the source of events that tell what was asked for and not what became of it.
+const URING: &str = "io_uring";
 
 /// The composer.
 pub struct Composer {
@@ -218,6 +221,7 @@ impl Composer {
             (NET_ACCEPT, _) => "accept",
             (NET_LISTEN, _) => "listen",
             (NET_BIND, _) => "bind",
+            (NET_SEND, _) => "send",
             (_, 0) => "connect",
             _ => "connect_failed",
         };
@@ -276,6 +280,9 @@ impl Composer {
         self.set_parent(&mut event, process);
         if header.flags & FLAG_PATH_CUT != 0 {
             event.set(Field::TRUNCATED, true);
+        }
+        if header.flags & FLAG_URING != 0 {
+            event.set(Field::PROVIDER_NAME, URING);
         }
         event
     }

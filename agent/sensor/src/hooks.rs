@@ -1,14 +1,31 @@
 //! The hooks: what each reports, which probes serve it and where they attach.
 
+use crate::calls::{self, Call};
+
 /// Which compiled object holds a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
+    /// `bpf/calls.bpf.c`
+    Calls,
     /// `bpf/exec.bpf.c`
     Exec,
     /// `bpf/file.bpf.c`
     File,
     /// `bpf/net.bpf.c`
     Net,
+    /// `bpf/uring.bpf.c`
+    Uring,
+}
+
+/// Where a probe runs.
+#[derive(Debug, Clone, Copy)]
+pub enum Place {
+    /// At the kernel tracepoint that it names itself.
+    Tracepoint,
+    /// On the way into these system calls.
+    Enter(&'static [Call]),
+    /// On the way out of them.
+    Exit(&'static [Call]),
 }
 
 /// One attach point.
@@ -18,10 +35,8 @@ pub struct Probe {
     pub family: Family,
     /// Program in the object.
     pub program: &'static str,
-    /// Syscall tracepoint; none for probes that name their own (BTF) tracepoint.
-    pub tracepoint: Option<&'static str>,
-    /// Without it the hook is off. The others are older or newer forms that not every kernel has.
-    pub needed: bool,
+    /// Where it runs.
+    pub place: Place,
 }
 
 /// One hook: counted, switched and reported as a whole.
@@ -34,82 +49,111 @@ pub struct Hook {
 }
 
 const fn trace(family: Family, program: &'static str) -> Probe {
-    Probe { family, program, tracepoint: None, needed: true }
+    Probe { family, program, place: Place::Tracepoint }
 }
 
-const fn call(family: Family, program: &'static str, tracepoint: &'static str, needed: bool) -> Probe {
-    Probe { family, program, tracepoint: Some(tracepoint), needed }
+const fn enter(family: Family, program: &'static str, calls: &'static [Call]) -> Probe {
+    Probe { family, program, place: Place::Enter(calls) }
 }
 
-macro_rules! pair {
-    ($name:literal, $needed:literal) => {
-        [
-            call(Family::File, concat!("enter_", $name), concat!("sys_enter_", $name), $needed),
-            call(Family::File, concat!("exit_", $name), concat!("sys_exit_", $name), $needed),
-        ]
-    };
+const fn exit(family: Family, program: &'static str, calls: &'static [Call]) -> Probe {
+    Probe { family, program, place: Place::Exit(calls) }
 }
 
-const fn flat<const N: usize, const M: usize>(pairs: [[Probe; 2]; N]) -> [Probe; M] {
-    assert!(M == 2 * N);
-    let mut out = [pairs[0][0]; M];
-    let mut at = 0;
-    while at < M {
-        out[at] = pairs[at / 2][at % 2];
-        at += 1;
-    }
-    out
-}
+const OPENS: &[Call] = &[calls::OPEN, calls::OPENAT, calls::OPENAT2, calls::CREAT];
+const RENAMES: &[Call] = &[calls::RENAME, calls::RENAMEAT, calls::RENAMEAT2];
+const UNLINKS: &[Call] = &[calls::UNLINK, calls::UNLINKAT, calls::RMDIR];
+const LINKS: &[Call] = &[calls::LINK, calls::LINKAT, calls::SYMLINK, calls::SYMLINKAT];
+const SENDS: &[Call] = &[calls::SENDTO, calls::SENDMSG, calls::SENDMMSG];
+
+/// The 32-bit table's call for all socket calls belongs to each of their hooks.
+const SOCKETCALL: Probe = enter(Family::Net, "enter_socketcall", &[calls::SOCKETCALL]);
+const SOCKETCALL_EXIT: Probe = exit(Family::Net, "exit_socket", &[calls::SOCKETCALL]);
 
 /// In the order of `enum hook` in `bpf/records.h`: the position is the key of the counters.
-pub static HOOKS: [Hook; 11] = [
+pub static HOOKS: [Hook; 13] = [
     Hook { name: "exec", probes: &[trace(Family::Exec, "on_exec")] },
     Hook { name: "fork", probes: &[trace(Family::Exec, "on_fork")] },
     Hook { name: "exit", probes: &[trace(Family::Exec, "on_exit")] },
     Hook {
         name: "file_open",
-        probes: &flat::<4, 8>([pair!("openat", true), pair!("open", false), pair!("creat", false), pair!("openat2", false)]),
+        probes: &[
+            enter(Family::File, "enter_open", &[calls::OPEN]),
+            enter(Family::File, "enter_openat", &[calls::OPENAT]),
+            enter(Family::File, "enter_openat2", &[calls::OPENAT2]),
+            enter(Family::File, "enter_creat", &[calls::CREAT]),
+            exit(Family::File, "exit_open", OPENS),
+        ],
     },
     Hook {
         name: "file_close",
         probes: &[
-            call(Family::File, "enter_close", "sys_enter_close", true),
+            enter(Family::File, "enter_close", &[calls::CLOSE]),
+            enter(Family::File, "enter_dup", &[calls::DUP2, calls::DUP3]),
+            enter(Family::File, "enter_close_range", &[calls::CLOSE_RANGE]),
             trace(Family::File, "exit_closes"),
-            call(Family::File, "enter_dup3", "sys_enter_dup3", true),
-            call(Family::File, "enter_dup2", "sys_enter_dup2", false),
-            call(Family::File, "enter_close_range", "sys_enter_close_range", false),
         ],
     },
     Hook {
         name: "file_rename",
-        probes: &flat::<3, 6>([pair!("renameat2", true), pair!("rename", false), pair!("renameat", false)]),
+        probes: &[
+            enter(Family::File, "enter_rename", &[calls::RENAME]),
+            enter(Family::File, "enter_renameat", &[calls::RENAMEAT, calls::RENAMEAT2]),
+            exit(Family::File, "exit_path", RENAMES),
+        ],
     },
-    Hook { name: "file_unlink", probes: &flat::<3, 6>([pair!("unlinkat", true), pair!("unlink", false), pair!("rmdir", false)]) },
+    Hook {
+        name: "file_unlink",
+        probes: &[
+            enter(Family::File, "enter_unlink", &[calls::UNLINK]),
+            enter(Family::File, "enter_unlinkat", &[calls::UNLINKAT]),
+            enter(Family::File, "enter_rmdir", &[calls::RMDIR]),
+            exit(Family::File, "exit_path", UNLINKS),
+        ],
+    },
     Hook {
         name: "file_link",
-        probes: &flat::<4, 8>([pair!("linkat", true), pair!("symlinkat", true), pair!("link", false), pair!("symlink", false)]),
+        probes: &[
+            enter(Family::File, "enter_link", &[calls::LINK]),
+            enter(Family::File, "enter_linkat", &[calls::LINKAT]),
+            enter(Family::File, "enter_symlink", &[calls::SYMLINK]),
+            enter(Family::File, "enter_symlinkat", &[calls::SYMLINKAT]),
+            exit(Family::File, "exit_path", LINKS),
+        ],
     },
     Hook {
         name: "net_connect",
         probes: &[
             trace(Family::Net, "on_state"),
-            call(Family::Net, "enter_connect", "sys_enter_connect", true),
-            call(Family::Net, "exit_connect", "sys_exit_connect", true),
+            enter(Family::Net, "enter_connect", &[calls::CONNECT]),
+            exit(Family::Net, "exit_socket", &[calls::CONNECT]),
+            SOCKETCALL,
+            SOCKETCALL_EXIT,
         ],
     },
     Hook {
         name: "net_accept",
-        probes: &[
-            call(Family::Net, "exit_accept4", "sys_exit_accept4", true),
-            call(Family::Net, "exit_accept", "sys_exit_accept", true),
-        ],
+        probes: &[exit(Family::Net, "exit_accept", &[calls::ACCEPT, calls::ACCEPT4]), SOCKETCALL, SOCKETCALL_EXIT],
     },
     Hook {
         name: "net_listen",
         probes: &[
             trace(Family::Net, "on_state"),
-            call(Family::Net, "enter_bind", "sys_enter_bind", true),
-            call(Family::Net, "exit_bind", "sys_exit_bind", true),
+            enter(Family::Net, "enter_bind", &[calls::BIND]),
+            exit(Family::Net, "exit_socket", &[calls::BIND]),
+            SOCKETCALL,
+            SOCKETCALL_EXIT,
         ],
     },
+    Hook {
+        name: "net_send",
+        probes: &[
+            enter(Family::Net, "enter_sendto", &[calls::SENDTO]),
+            enter(Family::Net, "enter_sendmsg", &[calls::SENDMSG, calls::SENDMMSG]),
+            exit(Family::Net, "exit_socket", SENDS),
+            SOCKETCALL,
+            SOCKETCALL_EXIT,
+        ],
+    },
+    Hook { name: "io_uring", probes: &[trace(Family::Uring, "on_submit")] },
 ];

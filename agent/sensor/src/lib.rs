@@ -11,6 +11,7 @@
 
 mod address;
 mod arguments;
+mod calls;
 mod clock;
 mod compose;
 mod container;
@@ -26,7 +27,6 @@ mod procfs;
 mod raw;
 pub mod replay;
 mod sensor;
-mod tracefs;
 mod users;
 
 pub use error::SensorError;

@@ -12,6 +12,9 @@ pub const FLAG_PATH_CUT: u16 = 2;
 /// Some pages of the arguments were not in memory.
 pub const FLAG_ARGS_HOLE: u16 = 4;
 
+/// Asked for through io_uring; the outcome is not known.
+pub const FLAG_URING: u16 = 8;
+
 const KIND_EXEC: u16 = 1;
 const KIND_FORK: u16 = 2;
 const KIND_EXIT: u16 = 3;

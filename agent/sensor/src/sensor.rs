@@ -252,8 +252,8 @@ impl Sensor {
                 let counters = kernel.counters();
                 let state = |index: usize| HookState {
                     name: HOOKS[index].name.into(),
-                    on: kernel.on[index],
-                    why: kernel.why[index].clone(),
+                    on: kernel.on()[index],
+                    why: kernel.why()[index].clone(),
                     seen: counters[index].seen,
                     dropped: counters[index].dropped,
                 };

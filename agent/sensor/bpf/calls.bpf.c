@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Every system call passes here on its way in and out, and goes on to the program for its number, where there is one.
+ * The sensor fills the tables (src/calls.rs holds the numbers): native calls first, then those of the 32-bit table.
+ */
+#include "common.h"
+
+/* Numbers of one table; the highest known is below 500. */
+#define TABLE 1024
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 2 * TABLE);
+	__type(key, __u32);
+	__type(value, __u32);
+} enter_calls SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 2 * TABLE);
+	__type(key, __u32);
+	__type(value, __u32);
+} exit_calls SEC(".maps");
+
+/* What is in neither table becomes a place behind both, where nothing is. */
+static __always_inline __u32 place_of(__u64 number)
+{
+	if (number >= TABLE)
+		return 2 * TABLE;
+	return is_compat() ? TABLE + number : number;
+}
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(on_enter, const struct pt_regs *regs, long id)
+{
+	bpf_tail_call(ctx, &enter_calls, place_of(id));
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_leave, const struct pt_regs *regs, long ret)
+{
+#if defined(__TARGET_ARCH_x86)
+	bpf_tail_call(ctx, &exit_calls, place_of(regs->orig_ax));
+#else
+	bpf_tail_call(ctx, &exit_calls, place_of(regs->syscallno));
+#endif
+	return 0;
+}
