@@ -164,6 +164,21 @@ numbered_names! {
 }
 
 impl Category {
+    /// What the sensor of Linux hosts sends without being told to send more (`process_fork` is sent on request only):
+    /// rules for other categories of `product: linux` load and can never fire.
+    pub const SENSED_ON_LINUX: &'static [Category] = &[
+        Category::ProcessCreation,
+        Category::ProcessTermination,
+        Category::FileEvent,
+        Category::FileRename,
+        Category::FileDelete,
+        Category::FileChange,
+        Category::NetworkConnection,
+        Category::NetworkListen,
+        Category::Antivirus,
+        Category::Scan,
+    ];
+
     /// The stream that carries events of this category.
     pub fn stream(self) -> Stream {
         match self {

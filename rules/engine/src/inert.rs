@@ -52,10 +52,7 @@ fn reason(rule: &Rule, sensors: &[Logsource]) -> Option<String> {
     let is_served =
         sensors.iter().any(|sensor| rule.route.accepts(sensor)) || (rule.route.reads_audit() && sensors.iter().any(view::serves));
     if !is_served {
-        let source = &rule.logsource;
-        let parts = [("category", &source.category), ("product", &source.product), ("service", &source.service)];
-        let parts: Vec<String> = parts.iter().filter_map(|(key, value)| Some(format!("{key} {}", value.as_ref()?))).collect();
-        return Some(format!("no sensor sends events of {}", parts.join(", ")));
+        return Some(unserved(rule));
     }
     let mut missing = None;
     let category = rule.route.category().filter(|category| has_fixed_fields(rule, *category));
@@ -64,6 +61,19 @@ fn reason(rule: &Rule, sensors: &[Logsource]) -> Option<String> {
             possible(condition, &rule.ast.detection, &mut |item| item_is_possible(item, category, &mut missing))
         });
     if can_fire { None } else { Some(missing.unwrap_or_else(|| "its condition can never hold".into())) }
+}
+
+/// Why no sensor serves the rule. Without a category it judges log lines alone, whose product may well be a sensor's.
+fn unserved(rule: &Rule) -> String {
+    let source = &rule.logsource;
+    let parts = [("category", &source.category), ("product", &source.product), ("service", &source.service)];
+    let parts: Vec<String> = parts.iter().filter_map(|(key, value)| Some(format!("{key} {}", value.as_ref()?))).collect();
+    let parts = parts.join(", ");
+    if source.category.is_some() {
+        format!("no sensor sends events of {parts}")
+    } else {
+        format!("it judges log lines ({parts}), and no sensor sends log lines")
+    }
 }
 
 /// Whether our own sensors make all events of this logsource. Other sources bring fields of their own as `extra`.
