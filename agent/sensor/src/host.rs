@@ -1,15 +1,20 @@
 //! What the host says of itself.
 
 use std::fs;
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use beffroi_schema::batch::HostInfo;
-use nix::ifaddrs::getifaddrs;
 
 use crate::error::SensorError;
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Addresses reported: hosts with more interfaces (container hosts) name the first ones.
 const MAX_ADDRESSES: usize = 32;
+/// Where the network tables stand: those of the first process are the host's, also when the sensor has a private network.
+const NETWORKS: [&str; 2] = ["/proc/1/net", "/proc/self/net"];
+/// Most bytes read of a table; routers with longer ones name the addresses at their beginning.
+const MAX_TABLE_BYTES: u64 = 1 << 20;
 
 /// The kernel's id of this boot.
 ///
@@ -41,23 +46,48 @@ fn os_name(release: &str) -> String {
     name.trim().trim_matches('"').to_owned()
 }
 
+/// Read from tables in /proc and not asked from the kernel over a socket: the sensor may run without any network of its own.
 fn addresses() -> Vec<String> {
-    let Ok(interfaces) = getifaddrs() else { return Vec::new() };
-    let address = |interface: nix::ifaddrs::InterfaceAddress| {
-        let address = interface.address?;
-        let v4 = address.as_sockaddr_in().map(|v4| std::net::IpAddr::from(v4.ip()));
-        let v6 = || address.as_sockaddr_in6().map(|v6| std::net::IpAddr::from(v6.ip()));
-        let ip = v4.or_else(v6)?;
-        (!ip.is_loopback() && !is_link_local(&ip)).then(|| ip.to_string())
-    };
-    let mut addresses: Vec<String> = interfaces.filter_map(address).collect();
-    addresses.dedup();
-    addresses.truncate(MAX_ADDRESSES);
+    let table = |name: &str| NETWORKS.iter().find_map(|folder| read_table(&format!("{folder}/{name}")));
+    let v4 = table("fib_trie").unwrap_or_default();
+    let v6 = table("if_inet6").unwrap_or_default();
+    let mut addresses: Vec<String> = Vec::new();
+    for ip in local_v4(&v4).map(IpAddr::V4).chain(v6.lines().filter_map(interface_v6).map(IpAddr::V6)) {
+        let text = ip.to_string();
+        if addresses.len() < MAX_ADDRESSES && !ip.is_loopback() && !is_link_local(&ip) && !addresses.contains(&text) {
+            addresses.push(text);
+        }
+    }
     addresses
 }
 
-fn is_link_local(ip: &std::net::IpAddr) -> bool {
-    matches!(ip, std::net::IpAddr::V6(v6) if v6.is_unicast_link_local())
+fn read_table(path: &str) -> Option<String> {
+    let mut text = Vec::new();
+    fs::File::open(path).ok()?.take(MAX_TABLE_BYTES).read_to_end(&mut text).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The local addresses of a routing table as `fib_trie` shows it: a line with the address, then `/32 host LOCAL`.
+fn local_v4(table: &str) -> impl Iterator<Item = Ipv4Addr> + '_ {
+    let leaf = |line: &str| line.trim_start().strip_prefix("|-- ").and_then(|address| address.trim().parse().ok());
+    let mut last: Option<Ipv4Addr> = None;
+    table.lines().filter_map(move |line| match line.trim() {
+        "/32 host LOCAL" => last,
+        _ => {
+            last = leaf(line).or(last);
+            None
+        }
+    })
+}
+
+/// The address of a line of `if_inet6`: 32 hexadecimal digits, then index, length, scope, flags and interface.
+fn interface_v6(line: &str) -> Option<Ipv6Addr> {
+    let digits = line.split_whitespace().next().filter(|digits| digits.len() == 32)?;
+    u128::from_str_radix(digits, 16).ok().map(Ipv6Addr::from)
+}
+
+fn is_link_local(ip: &IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 #[cfg(test)]
@@ -70,6 +100,23 @@ mod tests {
         assert!(!host.hostname.is_empty() && !host.kernel.is_empty());
         assert_eq!(host.boot_id.len(), 36);
         assert!(!host.agent_version.is_empty());
+    }
+
+    #[test]
+    fn local_addresses_are_read_from_the_routing_table_and_routes_are_not() {
+        let table = "Local:\n  +-- 192.0.2.0/24 2 0 2\n     |-- 192.0.2.0\n        /24 link UNICAST\n     |-- 192.0.2.2\n        \
+                     /32 host LOCAL\n  |-- 192.0.2.255\n     /32 link BROADCAST\n/32 host";
+        assert_eq!(local_v4(table).collect::<Vec<_>>(), [Ipv4Addr::new(192, 0, 2, 2)]);
+        assert_eq!(local_v4("/32 host LOCAL\n|-- nonsense\n/32 host LOCAL").count(), 0);
+    }
+
+    #[test]
+    fn addresses_of_version_6_are_read_and_nonsense_is_passed_over() {
+        let line = "fd000000000000000000000000000002 04 40 00 82     eth0";
+        assert_eq!(interface_v6(line).map(|ip| ip.to_string()).as_deref(), Some("fd00::2"));
+        for nonsense in ["", "fd00 04", "zz000000000000000000000000000002 04"] {
+            assert_eq!(interface_v6(nonsense), None, "{nonsense}");
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@
 // A test that unwraps a failure fails, which is what it is for.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::collections::HashSet;
 use std::fs;
 use std::io::Write;
@@ -11,93 +13,13 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use beffroi_schema::batch::{Gap, GapReason, Record};
+use beffroi_schema::batch::GapReason;
 use beffroi_schema::ids::process_guid;
-use beffroi_schema::{AgentId, Category, Event, Field, Value};
-use beffroi_sensor::{Sensor, SensorOptions, Source, boot_id};
-
-/// An effect that does not follow within this time counts as missing.
-const PATIENCE: Duration = Duration::from_secs(20);
-const AGENT: AgentId = AgentId([7; 16]);
-
-/// One sensor at a time: the tests count what the whole host does.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
-struct Eyes {
-    sensor: Option<Sensor>,
-    events: Vec<Event>,
-    gaps: Vec<Gap>,
-    _turn: MutexGuard<'static, ()>,
-}
-
-fn options() -> SensorOptions {
-    let mut options = SensorOptions::new(AGENT, boot_id().unwrap());
-    options.source = Source::Kernel;
-    options
-}
-
-fn eyes_with(options: SensorOptions) -> Option<Eyes> {
-    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    if !nix::unistd::geteuid().is_root() || !fs::exists("/sys/kernel/btf/vmlinux").unwrap() {
-        eprintln!("SKIPPED: kernel probes need root and BTF (/sys/kernel/btf/vmlinux)");
-        return None;
-    }
-    let sensor = Sensor::start(options).expect("root and BTF are there, so the probes must load");
-    Some(Eyes { sensor: Some(sensor), events: Vec::new(), gaps: Vec::new(), _turn: turn })
-}
-
-fn eyes() -> Option<Eyes> {
-    eyes_with(options())
-}
-
-impl Eyes {
-    fn poll(&mut self) {
-        let (events, gaps) = (&mut self.events, &mut self.gaps);
-        let mut sink = |record| match record {
-            Record::Event(event) => events.push(event),
-            Record::Gap(gap) => gaps.push(gap),
-            other => panic!("the sensor makes no {other:?}"),
-        };
-        self.sensor.as_mut().unwrap().poll(Duration::from_millis(50), &mut sink).unwrap();
-    }
-
-    /// Polls until the condition holds.
-    fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !done(self) {
-            assert!(Instant::now() < deadline, "not seen within {PATIENCE:?}: {what}");
-            self.poll();
-        }
-    }
-
-    fn find(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
-        self.until(what, |eyes| eyes.events.iter().any(&wanted));
-        self.events.iter().find(|event| wanted(event)).unwrap().clone()
-    }
-
-    fn counter(&self, name: &str) -> u64 {
-        let counters = self.sensor.as_ref().unwrap().counters();
-        counters.into_iter().find(|(known, _)| known == name).unwrap().1
-    }
-}
-
-fn quiet(program: &str) -> Command {
-    let mut command = Command::new(program);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command
-}
-
-fn is_exec(event: &Event, pid: u32) -> bool {
-    event.logsource.category == Category::ProcessCreation && event.uint(Field::PROCESS_ID) == Some(u64::from(pid))
-}
-
-fn by_me(event: &Event, category: Category) -> bool {
-    event.logsource.category == category && event.uint(Field::PROCESS_ID) == Some(u64::from(std::process::id()))
-}
+use beffroi_schema::{Category, Event, Field, Value};
+use beffroi_sensor::boot_id;
+use support::{AGENT, Eyes, by_me, eyes, eyes_with, is_exec, options, quiet};
 
 #[test]
 fn a_program_started_by_a_relative_path_is_named_by_its_real_path() {
