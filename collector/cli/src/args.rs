@@ -6,13 +6,20 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::output::Form;
 
+pub use access::{Audit, Token};
 pub use bus::{Bus, BusStart, BusTopic};
+pub use key::{Algorithm, Key, KeyOperator, KeyRoot, NewPassphrase, Passphrase};
+pub use scan::{Papers, Scan, ScanStart, Signer};
 
+mod access;
 mod bus;
+mod key;
+mod scan;
 
 /// What every verb has in common, for `--help`.
 const AFTER_HELP: &str = "Data goes to stdout, talk to stderr. Ids may be cut to 6 digits or more.\n\
-    Exit codes: 0 done, 2 rules are broken, 3 usage or configuration, 4 server or network, 130 interrupted.";
+    Exit codes: 0 done, 1 a scan found something (with --fail-on-match), 2 rules are broken, 3 usage or configuration,\n\
+    4 server or network, 5 not every host was scanned, 130 interrupted.";
 /// Rows that the API gives at most.
 const MAX_ROWS: std::ops::RangeInclusive<u64> = 1..=10_000;
 
@@ -35,6 +42,9 @@ pub struct Arguments {
     /// Time zone of what is shown, for example Europe/Paris (default: UTC).
     #[arg(long, global = true, value_name = "ZONE")]
     pub tz: Option<String>,
+    /// Why this is asked; it stands in the audit beside the call.
+    #[arg(long, global = true, value_name = "TEXT")]
+    pub reason: Option<String>,
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
@@ -58,6 +68,20 @@ pub enum Verb {
     /// Times and numbers that are missing.
     #[command(subcommand)]
     Gaps(Gaps),
+    /// Signed scans of hosts: files against YARA rules, on the hosts themselves.
+    #[command(subcommand)]
+    Scan(Scan),
+    /// Keys that sign orders: the root, operators, their certificates.
+    #[command(subcommand)]
+    Key(Key),
+    /// Personal tokens for the API.
+    #[command(subcommand)]
+    Token(Token),
+    /// Who asked for what.
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Who the API takes you for, and what you may do.
+    Whoami,
     /// Topics of Kafka, decoded. For the embedded bus, whose process owns it, see `status`.
     #[command(subcommand)]
     Bus(Bus),
@@ -196,13 +220,10 @@ pub enum Hosts {
         /// Host name, agent id or a prefix of it.
         id: String,
     },
-    /// Cut a host off: its sessions end within seconds, it cannot renew.
+    /// Cut a host off: its sessions end within seconds, it cannot renew. Needs --reason.
     Revoke {
         /// Agent id or a prefix of it.
         id: String,
-        /// Why; it stands in the audit.
-        #[arg(long)]
-        reason: String,
     },
 }
 
@@ -232,6 +253,10 @@ pub enum Enroll {
         /// Certificate (PEM) of the server CA (default: from the configuration).
         #[arg(long, value_name = "FILE")]
         ca_file: Option<PathBuf>,
+        /// Certificate of the root whose orders these hosts take (default: root_cert of the configuration). Without one
+        /// they take no orders.
+        #[arg(long, value_name = "FILE")]
+        root_cert: Option<PathBuf>,
         /// Write the token into this file (mode 0600) instead of stdout.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::errors::{Failure, Outcome};
 use crate::output::say;
+use crate::private_file;
 
 /// Where a collector's API listens unless told otherwise.
 const DEFAULT_API: &str = "http://127.0.0.1:8080";
@@ -20,9 +21,21 @@ pub struct Config {
     pub token_file: Option<PathBuf>,
     /// Base URL of the gateway, written into enrolment tokens.
     pub gateway: Option<String>,
-    /// Certificate (PEM) of the server CA, whose fingerprint is written into enrolment tokens.
+    /// Certificates (PEM). The first is the server CA's, whose fingerprint is written into enrolment tokens; an API over
+    /// https must present a certificate under one of them.
     pub ca_file: Option<PathBuf>,
+    /// Certificate of the root, whose fingerprint is written into enrolment tokens.
+    pub root_cert: Option<PathBuf>,
+    /// Private key that signs orders.
+    pub operator_key: Option<PathBuf>,
+    /// Certificate of that key under the root.
+    pub operator_cert: Option<PathBuf>,
 }
+
+/// Keys of the file, for those who mistyped one.
+const KNOWN_KEYS: &str = "known keys: api, token_file, gateway, ca_file, root_cert, operator_key, operator_cert";
+/// Largest file of certificates: a few hundred of them.
+const MAX_CA_BYTES: u64 = 1024 * 1024;
 
 impl Config {
     /// Reads `path`, or the default file when it exists.
@@ -36,9 +49,7 @@ impl Config {
             },
         };
         match std::fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&text).map_err(|error| {
-                Failure::usage(format!("{}: {error}", path.display()), "known keys: api, token_file, gateway, ca_file")
-            }),
+            Ok(text) => Self::parse(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display()), KNOWN_KEYS)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => Ok(Self::default()),
             Err(error) => {
                 Err(Failure::usage(format!("cannot read {}: {error}", path.display()), "name another file with --config"))
@@ -62,6 +73,22 @@ impl Config {
             other => return Err(bad(format!("{other} is neither http nor https"))),
         }
         Ok(text.to_string())
+    }
+
+    /// The certificates that an API over https is judged by: those of `ca_file`, or, without one, the system's.
+    pub fn trusted(&self) -> Outcome<Option<Vec<reqwest::Certificate>>> {
+        const HINT: &str = "ca_file must hold certificates in PEM form; the server CA's is <data>/pki/ca.pem on the server";
+        let Some(path) = self.ca_file.as_ref().filter(|_| self.api.as_deref().is_some_and(|api| api.starts_with("https:")))
+        else {
+            return Ok(None);
+        };
+        let bytes = private_file::read(path, MAX_CA_BYTES, HINT)?;
+        let found = reqwest::Certificate::from_pem_bundle(&bytes)
+            .map_err(|error| Failure::usage(format!("{}: {error}", path.display()), HINT))?;
+        if found.is_empty() {
+            return Err(Failure::usage(format!("{}: no certificate in it", path.display()), HINT));
+        }
+        Ok(Some(found))
     }
 
     /// The API token.

@@ -2,15 +2,20 @@
 
 use std::fmt;
 
-/// Exit codes: 0 done, 2 rules, 3 usage or configuration, 4 server or network, 130 interrupted.
+/// Exit codes: 0 done, 1 found, 2 rules, 3 usage or configuration, 4 server or network, 5 not every host was scanned, 130
+/// interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
+    /// A scan found something, and the caller asked to be told so.
+    Found = 1,
     /// Rules are broken, or a proof failed.
     Rules = 2,
     /// The command or its configuration cannot be used.
     Usage = 3,
     /// The server refused, or cannot be reached.
     Server = 4,
+    /// Some hosts did not answer, refused, or did not come to an end.
+    Incomplete = 5,
     /// Ctrl-C, or nobody reads the answer any more.
     Interrupted = 130,
 }
@@ -46,6 +51,11 @@ impl Failure {
     /// Rules are broken.
     pub fn rules(what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::new(Exit::Rules, what, hint)
+    }
+
+    /// Everything worked and was said; only the exit code tells how it ended.
+    pub fn silent(exit: Exit) -> Self {
+        Self::new(exit, "", "")
     }
 
     /// Ctrl-C, or the reader of the answer has gone: nothing is said.

@@ -1,4 +1,4 @@
-//! The filters of `events search`: `FIELD=VALUE` (`*` and `?` are wild), `FIELD~TEXT` (holds TEXT, upper and lower case
+//! The filters of `events search`: `FIELD=VALUE` (`*` and `?` are wild), `FIELD!=VALUE`, `FIELD~TEXT` (holds TEXT, upper and lower case
 //! alike), `FIELD~base64:TEXT` (holds TEXT in base64, at any offset), `FIELD~re:EXPRESSION` (RE2).
 
 use serde_json::{Value, json};
@@ -7,6 +7,7 @@ use crate::errors::{Failure, Outcome};
 
 /// Grammar, for `--help`.
 pub const HELP: &str = "FIELD=VALUE           equal; * is any text, ? one character\n\
+    FIELD!=VALUE          any other value, or none\n\
     FIELD~TEXT            holds TEXT, upper and lower case alike\n\
     FIELD~base64:TEXT     holds TEXT in base64, at any of the three offsets\n\
     FIELD~re:EXPRESSION   holds a match of an RE2 expression\n\
@@ -17,14 +18,20 @@ pub fn parse(text: &str) -> Outcome<Value> {
     let bad = |why: &str| Failure::usage(format!("filter {text:?}: {why}"), format!("write\n{HELP}"));
     let at = text.find(['=', '~']).ok_or_else(|| bad("neither = nor ~ in it"))?;
     let (field, rest) = text.split_at(at);
-    if field.ends_with('!') {
-        return Err(bad("there is no !=; count with --by and look at the other values, or use ~re:"));
-    }
+    let (field, is_other) = match field.strip_suffix('!') {
+        Some(field) if rest.starts_with('=') => (field, true),
+        _ => (field, false),
+    };
     if field.is_empty() || !field.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')) {
         return Err(bad("it does not begin with a field name"));
     }
     let value = &rest[1..];
-    let (op, value) = if rest.starts_with('=') {
+    let (op, value) = if is_other {
+        if value.contains(['*', '?']) {
+            return Err(bad("!= compares whole values: * and ? are not wild there"));
+        }
+        ("ne", value)
+    } else if rest.starts_with('=') {
         (if value.contains(['*', '?']) { "glob" } else { "eq" }, value)
     } else if let Some(value) = value.strip_prefix("base64:") {
         ("base64", value)
@@ -33,7 +40,7 @@ pub fn parse(text: &str) -> Outcome<Value> {
     } else {
         ("contains", value)
     };
-    if value.is_empty() && op != "eq" {
+    if value.is_empty() && !matches!(op, "eq" | "ne") {
         return Err(bad("nothing to look for"));
     }
     Ok(json!({"field": field, "op": op, "value": value}))
@@ -52,6 +59,10 @@ mod tests {
             ("CommandLine~base64", "CommandLine", "contains", "base64"),
             ("CommandLine~base64:whoami", "CommandLine", "base64", "whoami"),
             ("CommandLine~re:^sh .*-c", "CommandLine", "regex", "^sh .*-c"),
+            ("User!=root", "User", "ne", "root"),
+            ("User!=", "User", "ne", ""),
+            ("CommandLine!=a~b", "CommandLine", "ne", "a~b"),
+            ("CommandLine=a!=b", "CommandLine", "eq", "a!=b"),
             ("CommandLine=a=b~c", "CommandLine", "eq", "a=b~c"),
         ] {
             assert_eq!(parse(text).unwrap(), json!({"field": field, "op": op, "value": value}), "{text}");
@@ -60,7 +71,7 @@ mod tests {
 
     #[test]
     fn what_is_no_filter_is_refused_with_the_grammar() {
-        for text in ["", "Image", "=x", "Im age=x", "Image~", "Image';DROP=1", "Image!=x"] {
+        for text in ["", "Image", "=x", "Im age=x", "Image~", "Image';DROP=1", "Image!=*/x", "Image!~x", "!=x"] {
             assert!(parse(text).unwrap_err().hint.contains("FIELD=VALUE"), "{text:?}");
         }
     }

@@ -1,17 +1,22 @@
 //! `beffroi`: the analyst's terminal. Sees nothing but the API; for `rules`, files on this disk; for `bus`, Kafka.
 //!
-//! Data goes to stdout, talk to stderr. Exit codes: 0 done, 2 rules, 3 usage or configuration, 4 server or network,
-//! 130 interrupted.
+//! Data goes to stdout, talk to stderr. Exit codes: 0 done, 1 found, 2 rules, 3 usage or configuration, 4 server or
+//! network, 5 not every host was scanned, 130 interrupted.
 
 #![forbid(unsafe_code)]
 
 mod args;
+mod certificate;
 mod client;
 mod commands;
 mod config;
+mod envelope;
 mod errors;
 mod filter;
+mod keyfile;
 mod output;
+mod passphrase;
+mod private_file;
 mod safe;
 mod when;
 
@@ -21,7 +26,7 @@ use clap::Parser;
 
 use crate::args::{Alerts, Arguments, Enroll, Events, Gaps, Hosts, Rules, Verb};
 use crate::client::Client;
-use crate::commands::{alerts, bus, enroll, events, hosts, local, rules, status};
+use crate::commands::{access, alerts, bus, enroll, events, hosts, key, local, rules, scan, status};
 use crate::config::Config;
 use crate::errors::{Exit, Failure, Outcome};
 use crate::output::Output;
@@ -51,6 +56,7 @@ fn run(arguments: Arguments) -> Outcome {
         Verb::Rules(Rules::Check { paths }) => return rules::check(&output, paths),
         Verb::Rules(Rules::Test { folder }) => return rules::test(&output, folder),
         Verb::Rules(Rules::Inert { paths }) => return rules::inert(&output, paths),
+        Verb::Key(verb) => return key::run(&output, verb),
         Verb::Completions { shell } => return local::completions(&output, *shell),
         Verb::Man { folder } => return local::man(folder),
         _ => {}
@@ -78,7 +84,8 @@ async fn ask(arguments: Arguments, output: &Output) -> Outcome {
     let mut config = Config::load(arguments.config.as_deref())?;
     config.api = arguments.api.or(config.api);
     config.token_file = arguments.token_file.or(config.token_file);
-    let client = Client::new(&config)?;
+    let reason = arguments.reason.as_deref();
+    let client = Client::new(&config, reason)?;
     match arguments.verb {
         Verb::Alerts(Alerts::List { span, filter, limit }) => alerts::list(&client, output, &span, &filter, limit).await,
         Verb::Alerts(Alerts::Show { id }) => alerts::show(&client, output, &id).await,
@@ -86,11 +93,15 @@ async fn ask(arguments: Arguments, output: &Output) -> Outcome {
         Verb::Events(verb) => ask_events(&client, output, verb).await,
         Verb::Hosts(Hosts::List { tenant, limit }) => hosts::list(&client, output, tenant.as_deref(), limit).await,
         Verb::Hosts(Hosts::Show { id }) => hosts::show(&client, output, &id).await,
-        Verb::Hosts(Hosts::Revoke { id, reason }) => hosts::revoke(&client, output, &id, &reason).await,
+        Verb::Hosts(Hosts::Revoke { id }) => hosts::revoke(&client, output, &id, reason).await,
         Verb::Enroll(verb) => ask_enroll(&client, output, config, verb).await,
         Verb::Gaps(Gaps::List { span, host, limit }) => hosts::gaps(&client, output, &span, host.as_deref(), limit).await,
         Verb::Status => status::status(&client, output).await,
-        Verb::Bus(_) | Verb::Rules(_) | Verb::Completions { .. } | Verb::Man { .. } => Ok(()),
+        Verb::Scan(verb) => scan::run(&client, output, &config, &verb).await,
+        Verb::Token(verb) => access::token(&client, output, &verb).await,
+        Verb::Audit(verb) => access::audit(&client, output, &verb).await,
+        Verb::Whoami => access::whoami(&client, output).await,
+        Verb::Bus(_) | Verb::Key(_) | Verb::Rules(_) | Verb::Completions { .. } | Verb::Man { .. } => Ok(()),
     }
 }
 
@@ -115,9 +126,10 @@ async fn ask_events(client: &Client, output: &Output, verb: Events) -> Outcome {
 
 async fn ask_enroll(client: &Client, output: &Output, mut config: Config, verb: Enroll) -> Outcome {
     match verb {
-        Enroll::Token { tenant, uses, expires, cidr, label, gateway, ca_file, out } => {
+        Enroll::Token { tenant, uses, expires, cidr, label, gateway, ca_file, root_cert, out } => {
             config.gateway = gateway.or(config.gateway);
             config.ca_file = ca_file.or(config.ca_file);
+            config.root_cert = root_cert.or(config.root_cert);
             enroll::token(client, output, &config, enroll::Request { tenant, uses, expires, cidrs: cidr, labels: label, out })
                 .await
         }

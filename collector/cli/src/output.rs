@@ -21,7 +21,7 @@ const PADDING: usize = 2;
 const ID_WIDTH: usize = 12;
 /// Last part of a pointer under which a time stands: only what the API writes as a time is turned into the zone asked
 /// for, whatever a command line looks like.
-const TIMES: [&str; 18] = [
+const TIMES: [&str; 23] = [
     "ts",
     "event_time",
     "received_at",
@@ -40,6 +40,11 @@ const TIMES: [&str; 18] = [
     "to",
     "last_batch",
     "time",
+    "issued",
+    "last_used",
+    "last_ts",
+    "not_before",
+    "not_after",
 ];
 
 /// Form of the answer.
@@ -105,6 +110,11 @@ impl Output {
         };
         let width = if is_terminal { Table::new().width() } else { None };
         Ok(Self { form, zone, width })
+    }
+
+    /// The form that was chosen.
+    pub fn form(&self) -> Form {
+        self.form
     }
 
     /// Rows in every form.

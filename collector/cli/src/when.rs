@@ -4,6 +4,11 @@ use jiff::{Span, Timestamp, tz::TimeZone};
 
 use crate::errors::{Failure, Outcome};
 
+/// This machine's clock, microseconds since 1970.
+pub fn now_us() -> i64 {
+    Timestamp::now().as_microsecond()
+}
+
 /// A duration such as `10m`, `24h`, `7d` in seconds.
 pub fn seconds(text: &str) -> Outcome<i64> {
     let bad = || Failure::usage(format!("{text:?} is no duration"), "write a number and a unit, for example 10m, 24h or 7d");

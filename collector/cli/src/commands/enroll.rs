@@ -2,9 +2,6 @@
 //! own files, so that a compromised server cannot point hosts elsewhere.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -12,10 +9,12 @@ use beffroi_schema::session::EnrollToken;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use crate::certificate::{Certificate, short};
 use crate::client::{Client, rows, segment};
 use crate::config::Config;
 use crate::errors::{Failure, Outcome};
 use crate::output::{Column, Output, column, say};
+use crate::private_file::NewFile;
 use crate::when;
 
 const COLUMNS: [Column; 9] = [
@@ -58,13 +57,14 @@ pub async fn token(client: &Client, output: &Output, config: &Config, request: R
         )
     })?;
     let ca_sha256 = fingerprint(ca_file)?;
+    let root = config.root_cert.as_deref().map(|path| Certificate::read_root(path, when::now_us())).transpose()?;
     let labels = request.labels.iter().map(|label| split_label(label)).collect::<Outcome<BTreeMap<_, _>>>()?;
     let body = json!({
         "tenant": request.tenant, "uses": request.uses, "expires_seconds": when::seconds(&request.expires)?,
         "cidrs": request.cidrs, "labels": labels,
     });
     // The file first: a token that cannot be written would be lost, and usable all the same.
-    let file = request.out.as_deref().map(PrivateFile::create).transpose()?;
+    let file = request.out.as_deref().map(NewFile::private).transpose()?;
     let answer = client.post("/v1/enroll/tokens", &body).await?;
     let part = |name: &str| {
         answer[name]
@@ -76,18 +76,25 @@ pub async fn token(client: &Client, output: &Output, config: &Config, request: R
         gateway: gateway.trim_end_matches('/').into(),
         tenant: request.tenant,
         ca_sha256,
-        root_sha256: String::new(),
+        root_sha256: root.as_ref().map(|root| root.id.to_string()).unwrap_or_default(),
         token_id: part("token_id")?,
         secret: part("secret")?,
     };
     match file {
-        Some(file) => file.write(&token.to_text())?,
+        Some(file) => file.write(&token.to_text(), "revoke the token and make another one")?,
         None => output.print(&token.to_text())?,
     }
     say(&format!(
         "token {} for {} host(s) of tenant {}, good for {}",
         token.token_id, request.uses, token.tenant, request.expires
     ));
+    match &root {
+        Some(root) => say(&format!("its hosts take orders under root {} ({:?})", short(&root.id), root.body.name)),
+        None => {
+            say("warning: no root is named (--root-cert, or root_cert in the configuration): these hosts will take no orders, \
+             so they cannot be scanned")
+        }
+    }
     say("on the host: beffroi-agent enroll --token-file FILE");
     Ok(())
 }
@@ -111,39 +118,6 @@ fn fingerprint(path: &Path) -> Outcome<String> {
     Ok(hex::encode(Sha256::digest(der)))
 }
 
-/// A new file that only its owner can read; gone again unless it is written.
-struct PrivateFile<'a> {
-    path: &'a Path,
-    file: File,
-    is_written: bool,
-}
-
-impl<'a> PrivateFile<'a> {
-    fn create(path: &'a Path) -> Outcome<Self> {
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        let file = file.map_err(|error| {
-            Failure::usage(format!("cannot create {}: {error}", path.display()), "choose a file that does not exist yet")
-        })?;
-        Ok(Self { path, file, is_written: false })
-    }
-
-    fn write(mut self, text: &str) -> Outcome {
-        writeln!(self.file, "{text}").and_then(|()| self.file.sync_all()).map_err(|error| {
-            Failure::usage(format!("cannot write {}: {error}", self.path.display()), "revoke the token and make another one")
-        })?;
-        self.is_written = true;
-        Ok(())
-    }
-}
-
-impl Drop for PrivateFile<'_> {
-    fn drop(&mut self) {
-        if !self.is_written {
-            let _ = std::fs::remove_file(self.path);
-        }
-    }
-}
-
 /// `enroll list`.
 pub async fn list(client: &Client, output: &Output) -> Outcome {
     output.rows(&COLUMNS, &rows(&client.get("/v1/enroll/tokens", &[]).await?, "tokens"))
@@ -158,19 +132,6 @@ pub async fn revoke(client: &Client, output: &Output, token_id: &str) -> Outcome
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_token_file_is_private_never_overwritten_and_gone_unless_written() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("token");
-        drop(PrivateFile::create(&path).unwrap());
-        assert!(!path.exists());
-        PrivateFile::create(&path).unwrap().write("secret").unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(PrivateFile::create(&path).is_err());
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "secret\n");
-    }
 
     #[test]
     fn a_file_without_a_certificate_is_refused() {

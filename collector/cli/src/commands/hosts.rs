@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::args::Span;
 use crate::client::{Client, rows, segment};
 use crate::commands::page::{Page, bytes};
-use crate::errors::Outcome;
+use crate::errors::{Failure, Outcome};
 use crate::output::{Column, Output, column, id, rest, say};
 use crate::safe::terminal;
 use crate::when;
@@ -109,7 +109,10 @@ fn page(host: &Value, output: &Output) -> String {
 }
 
 /// `hosts revoke`.
-pub async fn revoke(client: &Client, output: &Output, id: &str, reason: &str) -> Outcome {
+pub async fn revoke(client: &Client, output: &Output, id: &str, reason: Option<&str>) -> Outcome {
+    let reason = reason.filter(|reason| !reason.trim().is_empty());
+    let reason =
+        reason.ok_or_else(|| Failure::usage("why is this host revoked?", "say it with --reason; it stands in the audit"))?;
     let answer = client.post(&format!("/v1/hosts/{}/revoke", segment(id)), &json!({"reason": reason})).await?;
     output.page(&answer, |_| {
         format!(

@@ -33,19 +33,6 @@ const INERT: [Column; 5] = [
     rest("WHY", "/reason", 120),
 ];
 
-/// What Beffroi's sensor on Linux sends without being told to send more (`process_fork` is sent on request only).
-const SENSED: [Category; 9] = [
-    Category::ProcessCreation,
-    Category::ProcessTermination,
-    Category::FileEvent,
-    Category::FileRename,
-    Category::FileDelete,
-    Category::FileChange,
-    Category::NetworkConnection,
-    Category::NetworkListen,
-    Category::Antivirus,
-];
-
 fn exist(paths: &[PathBuf]) -> Outcome {
     match paths.iter().find(|path| !path.exists()) {
         None => Ok(()),
@@ -58,7 +45,8 @@ fn exist(paths: &[PathBuf]) -> Outcome {
 pub fn inert(output: &Output, paths: &[PathBuf]) -> Outcome {
     exist(paths)?;
     let (set, problems) = RuleSet::load(paths);
-    let sensors = SENSED.map(|category| Logsource { category, product: Product::Linux, service: None });
+    let sensor = |category: &Category| Logsource { category: *category, product: Product::Linux, service: None };
+    let sensors: Vec<Logsource> = Category::SENSED_ON_LINUX.iter().map(sensor).collect();
     let row = |rule: &InertRule| {
         json!({"path": rule.path.display().to_string(), "line": rule.line, "id": rule.rule.id, "title": rule.rule.title,
             "reason": rule.reason})

@@ -1,0 +1,123 @@
+//! `beffroi token`, `whoami` and `audit`: who may use the API, and who did.
+
+use serde_json::{Value, json};
+
+use super::page::Page;
+use crate::args::{Audit, Token};
+use crate::client::{Client, rows, segment};
+use crate::errors::{Failure, Outcome};
+use crate::output::{Column, Output, column, rest, say};
+use crate::private_file::NewFile;
+use crate::safe::terminal;
+use crate::when;
+
+const TOKENS: [Column; 9] = [
+    column("TOKEN", "/token_id", 0),
+    column("NAME", "/name", 24),
+    column("SCOPE", "/scope", 0),
+    column("TENANTS", "/tenants", 40),
+    column("CREATED", "/created", 0),
+    column("BY", "/by", 24),
+    column("EXPIRES", "/expires", 0),
+    column("REVOKED", "/revoked", 0),
+    column("LAST USED", "/last_used", 0),
+];
+const CALLS: [Column; 10] = [
+    column("TIME", "/ts", 0),
+    column("BY", "/by", 24),
+    column("FROM", "/remote", 0),
+    column("METHOD", "/method", 0),
+    column("PATH", "/path", 48),
+    rest("QUERY", "/query", 60),
+    column("STATUS", "/status", 0),
+    column("ROWS", "/rows", 0),
+    column("MS", "/ms", 0),
+    column("REASON", "/reason", 40),
+];
+const SELF: [(&str, &str); 4] = [("Name", "/name"), ("Scope", "/scope"), ("Tenants", "/tenants"), ("Expires", "/expires")];
+
+/// `token`.
+pub async fn token(client: &Client, output: &Output, verb: &Token) -> Outcome {
+    match verb {
+        Token::Create { .. } => create(client, output, verb).await,
+        Token::List => {
+            let tokens = rows(&client.get("/v1/tokens", &[]).await?, "tokens");
+            output.rows(&TOKENS, &tokens)?;
+            if tokens.is_empty() {
+                say("nobody has a personal token yet; `beffroi token create` makes one");
+            }
+            Ok(())
+        }
+        Token::Revoke { token_id } => {
+            let answer = client.delete(&format!("/v1/tokens/{}", segment(token_id))).await?;
+            output.page(&answer, |_| format!("token {} can no longer be used", terminal(token_id)))
+        }
+    }
+}
+
+/// The text goes to stdout or into the file, once; everything else to stderr.
+async fn create(client: &Client, output: &Output, verb: &Token) -> Outcome {
+    let Token::Create { name, scope, tenant, expires, out } = verb else { return Ok(()) };
+    let body = json!({"name": name, "scope": scope, "tenants": tenant, "expires_seconds": when::seconds(expires)?});
+    // The file first: a token that cannot be written would be lost, and usable all the same.
+    let file = out.as_deref().map(NewFile::private).transpose()?;
+    let answer = client.post("/v1/tokens", &body).await?;
+    let text = answer["token"].as_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
+    let text = text.ok_or_else(|| Failure::server("the answer holds no token", "is the collector of the same version?"))?;
+    let id = terminal(answer["token_id"].as_str().unwrap_or("?"));
+    match (file, out) {
+        (Some(file), Some(path)) => {
+            file.write(text, &format!("the token cannot be shown again: beffroi token revoke {id}"))?;
+            say(&format!("written to {}, for {name} alone; token_file in their configuration names it", path.display()));
+        }
+        _ => output.print(text)?,
+    }
+    say(&format!("token {id} of {name}: {scope}, {}, good for {expires}; it is not shown again", tenants(tenant)));
+    Ok(())
+}
+
+fn tenants(names: &[String]) -> String {
+    if names.iter().any(|name| name == "*") { "every tenant".into() } else { format!("tenant {}", names.join(", ")) }
+}
+
+/// `whoami`.
+pub async fn whoami(client: &Client, output: &Output) -> Outcome {
+    let me = client.get("/v1/whoami", &[]).await?;
+    output.page(&me, |output| {
+        let mut page = Page::new(output);
+        page.lines(&me, &SELF);
+        page.named("May", may(&me));
+        page.finish()
+    })
+}
+
+fn may(me: &Value) -> &'static str {
+    match me["scope"].as_str() {
+        Some("analyst") => "read alerts, events, hosts, scans and status",
+        Some("csirt") => "read, and give signed orders to hosts",
+        Some("admin") => "read, give signed orders, enrol and revoke hosts, give out tokens, read the audit",
+        _ => "",
+    }
+}
+
+/// `audit list`.
+pub async fn audit(client: &Client, output: &Output, verb: &Audit) -> Outcome {
+    let Audit::List { span, by, limit } = verb;
+    let now = jiff::Timestamp::now();
+    let until = span.until.as_ref().map(|text| when::moment(text, now)).transpose()?;
+    let query = [
+        ("since", when::moment(&span.since, now)?),
+        ("until", until.unwrap_or_default()),
+        ("by", by.clone().unwrap_or_default()),
+        ("limit", limit.to_string()),
+    ];
+    let answer = client.get("/v1/audit", &query).await?;
+    let records = rows(&answer, "records");
+    output.rows(&CALLS, &records)?;
+    if records.is_empty() {
+        say(&format!("no call since {} is known", span.since));
+    } else if records.len() as u64 >= *limit {
+        say(&format!("the newest {}; there may be more (--limit, --since, --by)", records.len()));
+    }
+    Ok(())
+}
