@@ -5,7 +5,10 @@ use axum::response::{IntoResponse, Response};
 use beffroi_bus::BusError;
 use beffroi_schema::session::ErrorBody;
 use beffroi_store::StoreError;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
+
+/// When to ask again what could not be answered now, seconds: a failover takes about as long.
+const PASSING_SECONDS: u64 = 2;
 
 /// The API cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -52,11 +55,35 @@ pub enum ApiError {
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     pub(crate) body: ErrorBody,
+    /// Seconds after which it makes sense to ask again.
+    pub(crate) retry_after: Option<u64>,
 }
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, code: &str, error: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { status, body: ErrorBody { code: code.into(), error: error.into(), hint: hint.into() } }
+        Self { status, body: ErrorBody { code: code.into(), error: error.into(), hint: hint.into() }, retry_after: None }
+    }
+
+    /// Somebody who is known may not do this.
+    pub(crate) fn forbidden(code: &str, error: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, code, error, hint)
+    }
+
+    /// Nobody who is known.
+    pub(crate) fn unauthorized(code: &str, error: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, code, error, hint)
+    }
+
+    /// Too many calls; in `seconds` there is room again.
+    pub(crate) fn too_many(whose: &str, seconds: u64) -> Self {
+        let error = format!("too many calls {whose}");
+        let hint = format!("ask again in {seconds} s");
+        Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many", error, hint) }
+    }
+
+    /// A change that did not win.
+    pub(crate) fn lost(why: impl std::fmt::Display, hint: &str) -> Self {
+        Self::new(StatusCode::CONFLICT, "lost", why.to_string(), hint)
     }
 
     pub(crate) fn bad(error: impl Into<String>, hint: impl Into<String>) -> Self {
@@ -77,8 +104,12 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body)).into_response();
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(http::header::RETRY_AFTER, http::HeaderValue::from_static("2"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        let passing = (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(PASSING_SECONDS);
+        if let Some(seconds) = self.retry_after.or(passing) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

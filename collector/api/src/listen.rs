@@ -30,6 +30,9 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Wait after an accept that failed (no descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A certificate with its key, exchanged by its owner while connections come and go.
+pub type Certificate = Arc<dyn rustls::server::ResolvesServerCert>;
+
 /// A bound address.
 pub(crate) struct Listener {
     listener: TcpListener,
@@ -38,12 +41,22 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) async fn bind(options: &Options) -> Result<Self, ApiError> {
-        let tls = options.tls.as_ref().map(acceptor).transpose()?;
+    /// Over TLS with the files of the options, else with the certificate that the server gives, else plain.
+    pub(crate) async fn bind(options: &Options, certificate: Option<Certificate>) -> Result<Self, ApiError> {
+        let tls = match (&options.tls, certificate) {
+            (Some(files), _) => Some(from_files(files)?),
+            (None, Some(certificate)) => Some(acceptor(certificate)?),
+            (None, None) if options.needs_tls() => return Err(options.without_tls()),
+            (None, None) => None,
+        };
         let failed = |source| ApiError::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, address, tls })
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -112,7 +125,7 @@ where
     }
 }
 
-fn acceptor(options: &TlsOptions) -> Result<TlsAcceptor, ApiError> {
+fn from_files(options: &TlsOptions) -> Result<TlsAcceptor, ApiError> {
     let content = |path: &std::path::Path| {
         let path = path.to_owned();
         move |why: String| ApiError::Content { path, why }
@@ -122,11 +135,18 @@ fn acceptor(options: &TlsOptions) -> Result<TlsAcceptor, ApiError> {
         .map_err(|error| content(&options.cert)(format!("no PEM certificates: {error}")))?;
     let key = PrivateKeyDer::from_pem_file(&options.key)
         .map_err(|error| content(&options.key)(format!("no PEM private key: {error}")))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
-    let mut config = config.map_err(|error| content(&options.cert)(format!("it does not go with the key: {error}")))?;
+    let provider = rustls::crypto::ring::default_provider();
+    let certified = rustls::sign::CertifiedKey::from_der(chain, key, &provider)
+        .map_err(|error| content(&options.cert)(format!("it does not go with the key: {error}")))?;
+    acceptor(Arc::new(rustls::sign::SingleCertAndKey::from(certified)))
+}
+
+/// TLS 1.3 only: every browser and tool that may ask here speaks it, and it has no weak options.
+fn acceptor(certificate: Certificate) -> Result<TlsAcceptor, ApiError> {
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| ApiError::Options { key: "tls", why: format!("TLS 1.3 cannot be set up: {error}") })?;
+    let mut config = config.with_no_client_auth().with_cert_resolver(certificate);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use beffroi_bus::Bus;
 use beffroi_bus::control::Control;
@@ -11,11 +11,12 @@ use beffroi_store::Store;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::Tokens;
+use crate::auth::AdminToken;
+use crate::desk::App;
+use crate::door;
 use crate::error::ApiError;
-use crate::listen::Listener;
+use crate::listen::{Certificate, Listener};
 use crate::options::Options;
-use crate::routes;
 
 /// How all roles of this process stand.
 pub type Roles = Arc<dyn Fn() -> Vec<RoleHealth> + Send + Sync>;
@@ -35,14 +36,8 @@ pub struct Sources {
     pub roles: Roles,
     /// `/metrics`; 404 without.
     pub metrics: Option<Metrics>,
-}
-
-/// What every handler sees.
-pub(crate) struct App {
-    pub(crate) sources: Sources,
-    pub(crate) tokens: Tokens,
-    pub(crate) audit_failures: AtomicU64,
-    pub(crate) stop: CancellationToken,
+    /// Certificate for when the options name none; needed where it does not listen on loopback.
+    pub certificate: Option<Certificate>,
 }
 
 /// The running API.
@@ -64,7 +59,7 @@ pub async fn start(
     roles: Roles,
     shutdown: CancellationToken,
 ) -> Result<Handle, ApiError> {
-    start_with(options, Sources { store, bus, control, roles, metrics: None }, shutdown).await
+    start_with(options, Sources { store, bus, control, roles, metrics: None, certificate: None }, shutdown).await
 }
 
 /// Starts the API with everything it can show.
@@ -73,12 +68,12 @@ pub async fn start(
 /// As [`start`].
 pub async fn start_with(options: Options, sources: Sources, shutdown: CancellationToken) -> Result<Handle, ApiError> {
     options.validate()?;
-    let tokens = Tokens::load(&options.token_file)?;
-    let listener = Listener::bind(&options).await?;
-    let address = listener.address();
-    let app = Arc::new(App { sources, tokens, audit_failures: AtomicU64::new(0), stop: shutdown.clone() });
-    let task = tokio::spawn(listener.serve(routes::router(Arc::clone(&app)), shutdown));
-    tracing::info!(%address, tls = options.tls.is_some(), token_file = %options.token_file.display(), "the API listens");
+    let admin = AdminToken::load(&options.token_file)?;
+    let listener = Listener::bind(&options, sources.certificate.clone()).await?;
+    let (address, tls) = (listener.address(), listener.is_tls());
+    let app = Arc::new(App::new(sources, admin, &options.rates, shutdown.clone(), tls));
+    let task = tokio::spawn(listener.serve(door::router(Arc::clone(&app)), shutdown));
+    tracing::info!(%address, tls, token_file = %options.token_file.display(), "the API listens");
     Ok(Handle { address, app, task })
 }
 
@@ -93,7 +88,7 @@ impl Handle {
         if self.task.is_finished() {
             return RoleHealth::not_ready("api", "it has stopped listening; restart the collector");
         }
-        if !self.app.sources.control.ready() {
+        if !self.app.control_ready() {
             return RoleHealth::not_ready("api", "the control state has not been read from the bus yet");
         }
         let failures = self.app.audit_failures.load(Ordering::Relaxed);

@@ -17,6 +17,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { number: 2, name: "0002_coverage", text: include_str!("../migrations/0002_coverage.sql") },
     Migration { number: 3, name: "0003_alerts", text: include_str!("../migrations/0003_alerts.sql") },
     Migration { number: 4, name: "0004_operations", text: include_str!("../migrations/0004_operations.sql") },
+    Migration { number: 5, name: "0005_audit", text: include_str!("../migrations/0005_audit.sql") },
 ];
 
 /// Tables whose life can be changed by a setting: name, column, and whether it is the events' life.
@@ -183,6 +184,7 @@ mod tests {
         ("0002_coverage", "c60f77db22c26a9c9003066c861c0a58f8647bfc48a51f7d7f512e0d22c6d188"),
         ("0003_alerts", "1a8e3d401ed380f11fbe31823ba44141d8c80a884ef4899ac5fe1d3c6b23fda2"),
         ("0004_operations", "c8b0221edde941717316553a2b76bff229822a9273b7b334dbbee39edecb0e5e"),
+        ("0005_audit", "d8714f35a673e5612c0c7c1b7e29c241c9a06ecdbcd4320e72a9c7d870186ed2"),
     ];
 
     #[test]

@@ -37,6 +37,25 @@ impl Sql {
         sql
     }
 
+    /// A statement over records that are about several tenants at once, listed in the column `tenants`; `{within}` in the
+    /// text becomes the condition that all of them are in the scope.
+    pub(crate) fn within(name: &'static str, scope: &TenantScope, text: &'static str) -> Self {
+        debug_assert!(text.contains("{within}"), "{name} reads tenants' records and must say where its scope goes");
+        let condition = "notEmpty(tenants) AND hasAll({tenants:Array(String)}, tenants)";
+        match scope.names() {
+            None => Self::operational(name, "").also(&text.replace("{within}", "1")),
+            Some(names) => {
+                let names = Param::Texts(names.into_iter().map(str::to_owned).collect());
+                Self::operational(name, "").also(&text.replace("{within}", condition)).set("tenants", names)
+            }
+        }
+    }
+
+    fn also(mut self, text: &str) -> Self {
+        self.text.push_str(text);
+        self
+    }
+
     /// A statement over the store's own figures, which belong to no tenant.
     pub(crate) fn operational(name: &'static str, text: &'static str) -> Self {
         Self { name, text: text.to_owned(), params: Vec::new() }

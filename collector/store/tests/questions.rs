@@ -10,7 +10,7 @@ use beffroi_schema::{Category, Event, EventId, Field, Product, Stream, Value, wi
 use beffroi_store::{AlertFilter, EventSearch, Filter, Found, Op, Resolved, Store, StoreError, TenantScope};
 use support::{Agent, Engine, Rig, exec, found, now};
 
-const OPS: [Op; 5] = [Op::Eq, Op::Glob, Op::Contains, Op::Base64, Op::Regex];
+const OPS: [Op; 6] = [Op::Eq, Op::Ne, Op::Glob, Op::Contains, Op::Base64, Op::Regex];
 
 /// What people type who want more than they may see, and what breaks careless quoting.
 const HOSTILE: &[&str] = &[

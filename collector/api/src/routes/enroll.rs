@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
 use beffroi_bus::control::{Outcome, TokenState};
 use beffroi_schema::control::{Change, TokenCreated};
 use beffroi_schema::ids::is_tenant_name;
 use beffroi_schema::json::rfc3339;
 use beffroi_schema::session::secret_hash;
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value as Json_, json};
 
-use super::{By, Shared, body};
+use super::operations::Nothing;
+use super::tokens::{not_covered, random_hex};
+use crate::ask::Operation;
+use crate::desk::{Desk, lost};
 use crate::error::Refusal;
 use crate::params;
 
@@ -29,18 +29,28 @@ const MAX_CIDRS: usize = 64;
 const MAX_LABELS: usize = 32;
 const MAX_LABEL_BYTES: usize = 128;
 
-#[derive(Debug, Deserialize)]
+/// Makes a token.
+pub(crate) struct Create;
+
+/// What the token is to be good for.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "EnrollTokenInput")]
 #[serde(deny_unknown_fields)]
-struct Create {
-    tenant: String,
+pub(crate) struct CreateInput {
+    /// Tenant of its hosts.
+    pub(crate) tenant: String,
+    /// Hosts that may use it, 1 to 100000.
     #[serde(default = "one")]
-    uses: u32,
+    pub(crate) uses: u32,
+    /// Life, 1 second to 90 days.
     #[serde(default = "day")]
-    expires_seconds: i64,
+    pub(crate) expires_seconds: i64,
+    /// Networks that may use it; none is any.
     #[serde(default)]
-    cidrs: Vec<String>,
+    pub(crate) cidrs: Vec<String>,
+    /// Labels of its hosts.
     #[serde(default)]
-    labels: BTreeMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 fn one() -> u32 {
@@ -51,7 +61,7 @@ fn day() -> i64 {
     DEFAULT_SECONDS
 }
 
-impl Create {
+impl CreateInput {
     fn check(&self) -> Result<(), Refusal> {
         let refuse = |error: &str, hint: &str| Err(Refusal::bad(error, hint));
         if !is_tenant_name(&self.tenant) {
@@ -74,57 +84,83 @@ impl Create {
     }
 }
 
-fn random(bytes: usize) -> Result<String, Refusal> {
-    let mut random = vec![0u8; bytes];
-    getrandom::fill(&mut random).map_err(|error| {
-        tracing::error!(%error, "no randomness for an enrolment token");
-        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "no token can be made now", "try again")
-    })?;
-    Ok(hex::encode(random))
+/// A new token; its secret is shown here and never again.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "EnrollTokenCreated")]
+pub(crate) struct Created {
+    /// Public name.
+    pub(crate) token_id: String,
+    /// Secret.
+    pub(crate) secret: String,
+    /// Tenant of its hosts.
+    pub(crate) tenant: String,
+    /// Hosts that may use it.
+    pub(crate) uses: u32,
+    /// Until when, RFC 3339.
+    pub(crate) expires: String,
 }
 
-pub(crate) async fn create(State(app): State<Shared>, by: By, bytes: Bytes) -> Result<(StatusCode, Json<Json_>), Refusal> {
-    let asked: Create = body(&bytes)?;
-    asked.check()?;
-    if !by.0.scope.allows(&asked.tenant) {
-        let hint = "ask somebody who may";
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "tenant", "your token does not cover this tenant", hint));
-    }
-    let (token_id, secret) = (random(8)?, random(16)?);
-    let token = TokenCreated {
-        secret_hash: secret_hash(&token_id, &secret),
-        token_id: token_id.clone(),
-        tenant: asked.tenant.clone(),
-        uses: asked.uses,
-        expires: params::now() + asked.expires_seconds * 1_000_000,
-        cidrs: asked.cidrs,
-        labels: asked.labels,
-    };
-    let expires = rfc3339(token.expires);
-    match app.sources.control.submit(&by.0.name, Change::TokenCreated(token)).await? {
-        Outcome::Won => {
-            let answer =
-                json!({ "token_id": token_id, "secret": secret, "tenant": asked.tenant, "uses": asked.uses, "expires": expires });
-            Ok((StatusCode::CREATED, Json(answer)))
+impl Operation for Create {
+    type Input = CreateInput;
+    type Answer = Created;
+
+    async fn run(desk: &Desk<'_>, asked: CreateInput) -> Result<Created, Refusal> {
+        asked.check()?;
+        if !desk.allows(&asked.tenant) {
+            return Err(not_covered());
         }
-        Outcome::Lost(why) => Err(Refusal::new(StatusCode::CONFLICT, "lost", why.to_string(), "try again")),
+        let (token_id, secret) = (random_hex(8)?, random_hex(16)?);
+        let token = TokenCreated {
+            secret_hash: secret_hash(&token_id, &secret),
+            token_id: token_id.clone(),
+            tenant: asked.tenant.clone(),
+            uses: asked.uses,
+            expires: params::now() + asked.expires_seconds * 1_000_000,
+            cidrs: asked.cidrs,
+            labels: asked.labels,
+        };
+        let expires = rfc3339(token.expires);
+        match desk.submit(Change::TokenCreated(token)).await? {
+            Outcome::Won => Ok(Created { token_id, secret, tenant: asked.tenant, uses: asked.uses, expires }),
+            Outcome::Lost(why) => Err(lost(&why, "try again")),
+        }
+    }
+
+    fn rows(_answer: &Created) -> u64 {
+        1
+    }
+
+    fn status(_answer: &Created) -> StatusCode {
+        StatusCode::CREATED
     }
 }
 
 /// A token as it is shown: never its secret, nor the hash.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "EnrollToken")]
 pub(crate) struct Shown {
-    token_id: String,
-    tenant: String,
-    uses: u32,
-    used: u32,
-    created: String,
-    by: String,
-    expires: String,
-    expired: bool,
-    revoked: bool,
-    cidrs: Vec<String>,
-    labels: BTreeMap<String, String>,
+    /// Public name.
+    pub(crate) token_id: String,
+    /// Tenant of its hosts.
+    pub(crate) tenant: String,
+    /// Hosts that may use it.
+    pub(crate) uses: u32,
+    /// Hosts that have.
+    pub(crate) used: u32,
+    /// When it was made, RFC 3339.
+    pub(crate) created: String,
+    /// By whom.
+    pub(crate) by: String,
+    /// Until when.
+    pub(crate) expires: String,
+    /// That time is over.
+    pub(crate) expired: bool,
+    /// It was revoked.
+    pub(crate) revoked: bool,
+    /// Networks that may use it.
+    pub(crate) cidrs: Vec<String>,
+    /// Labels of its hosts.
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 fn shown(state: &TokenState) -> Shown {
@@ -144,29 +180,85 @@ fn shown(state: &TokenState) -> Shown {
     }
 }
 
-pub(crate) async fn list(State(app): State<Shared>, by: By) -> Json<Json_> {
-    let scope = &by.0.scope;
-    let tokens = app
-        .sources
-        .control
-        .read(|state| state.tokens().filter(|token| scope.allows(&token.token.tenant)).map(shown).collect::<Vec<_>>());
-    Json(json!({ "tokens": tokens }))
+/// Every token.
+pub(crate) struct List;
+
+/// Enrolment tokens.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "EnrollTokens")]
+pub(crate) struct Tokens {
+    /// By id.
+    pub(crate) tokens: Vec<Shown>,
 }
 
-fn find(app: &Shared, by: &By, id: &str) -> Result<Shown, Refusal> {
-    let found =
-        app.sources.control.read(|state| state.token(id).filter(|token| by.0.scope.allows(&token.token.tenant)).map(shown));
-    found.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "unknown", "no such token", "list them with `beffroi enroll list`"))
+impl Operation for List {
+    type Input = Nothing;
+    type Answer = Tokens;
+
+    async fn run(desk: &Desk<'_>, _p: Nothing) -> Result<Tokens, Refusal> {
+        Ok(Tokens { tokens: desk.enroll_tokens(shown) })
+    }
+
+    fn rows(answer: &Tokens) -> u64 {
+        answer.tokens.len() as u64
+    }
 }
 
-pub(crate) async fn show(State(app): State<Shared>, by: By, Path(id): Path<String>) -> Result<Json<Shown>, Refusal> {
-    Ok(Json(find(&app, &by, &id)?))
+/// One token.
+pub(crate) struct Show;
+
+/// Which token.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "EnrollTokenId")]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Which {
+    /// Its whole public name.
+    pub(crate) id: String,
 }
 
-pub(crate) async fn revoke(State(app): State<Shared>, by: By, Path(id): Path<String>) -> Result<Json<Json_>, Refusal> {
-    let token = find(&app, &by, &id)?;
-    match app.sources.control.submit(&by.0.name, Change::TokenRevoked { token_id: token.token_id.clone() }).await? {
-        Outcome::Won => Ok(Json(json!({ "token_id": token.token_id, "revoked": true }))),
-        Outcome::Lost(why) => Err(Refusal::new(StatusCode::CONFLICT, "lost", why.to_string(), "list the tokens")),
+fn find(desk: &Desk<'_>, id: &str) -> Result<Shown, Refusal> {
+    let unknown = || Refusal::new(StatusCode::NOT_FOUND, "unknown", "no such token", "list them with `beffroi enroll list`");
+    desk.enroll_token(id, shown).ok_or_else(unknown)
+}
+
+impl Operation for Show {
+    type Input = Which;
+    type Answer = Shown;
+
+    async fn run(desk: &Desk<'_>, p: Which) -> Result<Shown, Refusal> {
+        find(desk, &p.id)
+    }
+
+    fn rows(_answer: &Shown) -> u64 {
+        1
+    }
+}
+
+/// Revokes a token.
+pub(crate) struct Revoke;
+
+/// It is no longer good.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct TokenRevoked {
+    /// Public name.
+    pub(crate) token_id: String,
+    /// Always true.
+    pub(crate) revoked: bool,
+}
+
+impl Operation for Revoke {
+    type Input = Which;
+    type Answer = TokenRevoked;
+
+    async fn run(desk: &Desk<'_>, p: Which) -> Result<TokenRevoked, Refusal> {
+        let token_id = find(desk, &p.id)?.token_id;
+        match desk.submit(Change::TokenRevoked { token_id: token_id.clone() }).await? {
+            Outcome::Won => Ok(TokenRevoked { token_id, revoked: true }),
+            Outcome::Lost(why) => Err(lost(&why, "list the tokens")),
+        }
+    }
+
+    fn rows(_answer: &TokenRevoked) -> u64 {
+        1
     }
 }

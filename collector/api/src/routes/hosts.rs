@@ -2,21 +2,17 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
-use beffroi_bus::control::{ControlState, Outcome};
+use beffroi_bus::control::{Outcome, Revocation};
 use beffroi_schema::AgentId;
 use beffroi_schema::control::Change;
 use beffroi_schema::json::rfc3339;
-use beffroi_store::{HostRow, TenantScope};
-use http::StatusCode;
+use beffroi_store::HostRow;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value as Json_, json};
 
-use super::{By, Params, Shared, body};
+use crate::ask::Operation;
+use crate::desk::{Desk, HostLook, lost};
 use crate::error::Refusal;
-use crate::ids;
 
 /// Hosts of a list when no number is asked for.
 const DEFAULT_ROWS: u64 = 1_000;
@@ -24,49 +20,42 @@ const DEFAULT_ROWS: u64 = 1_000;
 const MAX_REASON: usize = 1_000;
 
 /// A host as it is shown.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Host {
     #[serde(flatten)]
-    row: HostRow,
-    labels: BTreeMap<String, String>,
-    enrolled: Option<String>,
-    certificate_expires: Option<String>,
-    revoked: Option<Revoked>,
+    pub(crate) row: HostRow,
+    /// Labels of its enrolment token.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// When it enrolled last, RFC 3339.
+    pub(crate) enrolled: Option<String>,
+    /// End of its certificate.
+    pub(crate) certificate_expires: Option<String>,
+    /// It is cut off.
+    pub(crate) revoked: Option<Revoked>,
 }
 
-#[derive(Debug, Serialize)]
-struct Revoked {
-    at: String,
-    by: String,
-    reason: String,
+/// That a host is cut off.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "HostRevoked")]
+pub(crate) struct Revoked {
+    /// When, RFC 3339.
+    pub(crate) at: String,
+    /// By whom.
+    pub(crate) by: String,
+    /// Why.
+    pub(crate) reason: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct ListParams {
-    tenant: Option<String>,
-    limit: u64,
-}
-
-pub(crate) async fn list(State(app): State<Shared>, by: By, Params(p): Params<ListParams>) -> Result<Json<Json_>, Refusal> {
-    let scope = by.scope(p.tenant.as_deref());
-    let limit = if p.limit == 0 { DEFAULT_ROWS } else { p.limit.min(beffroi_store::MAX_ROWS) };
-    let rows = app.sources.store.hosts(&scope, limit).await?;
-    let hosts = app.sources.control.read(|state| {
-        let heard: HashSet<String> = rows.iter().map(|row| row.agent_id.clone()).collect();
-        let silent = state.agents().filter(|(id, agent)| scope.allows(&agent.tenant) && !heard.contains(&id.to_string()));
-        let silent: Vec<HostRow> = silent.map(|(id, _)| silent_row(state, id)).take(limit as usize).collect();
-        rows.into_iter().chain(silent).take(limit as usize).map(|row| with_control(state, row)).collect::<Vec<_>>()
-    });
-    Ok(Json(json!({ "hosts": hosts })))
+fn revoked(it: &Revocation) -> Revoked {
+    Revoked { at: rfc3339(it.at), by: it.by.clone(), reason: it.reason.clone() }
 }
 
 /// A host that is enrolled and was never heard of.
-fn silent_row(state: &ControlState, id: &AgentId) -> HostRow {
-    let Some(agent) = state.agent(id) else { return HostRow { agent_id: id.to_string(), ..HostRow::default() } };
+fn silent_row(look: &HostLook<'_>) -> HostRow {
+    let agent = look.agent;
     HostRow {
         tenant: agent.tenant.clone(),
-        agent_id: id.to_string(),
+        agent_id: look.id.to_string(),
         hostname: agent.host.hostname.clone(),
         os: agent.host.os.clone(),
         kernel: agent.host.kernel.clone(),
@@ -78,58 +67,145 @@ fn silent_row(state: &ControlState, id: &AgentId) -> HostRow {
     }
 }
 
-fn with_control(state: &ControlState, row: HostRow) -> Host {
+/// A row of the store with what the control state knows of its host.
+fn shown(desk: &Desk<'_>, row: HostRow) -> Host {
     let id: Option<AgentId> = row.agent_id.parse().ok();
-    let agent = id.as_ref().and_then(|id| state.agent(id));
-    let revoked = id.as_ref().and_then(|id| state.revocation(id));
-    Host {
-        labels: agent.map(|agent| agent.labels.clone()).unwrap_or_default(),
-        enrolled: agent.map(|agent| rfc3339(agent.enrolled)),
-        certificate_expires: agent.and_then(|agent| agent.certificate.as_ref()).map(|certificate| rfc3339(certificate.not_after)),
-        revoked: revoked.map(|it| Revoked { at: rfc3339(it.at), by: it.by.clone(), reason: it.reason.clone() }),
+    let bare = |row, it: Option<Revocation>| Host {
         row,
-    }
-}
-
-pub(crate) async fn show(State(app): State<Shared>, by: By, Path(id): Path<String>) -> Result<Json<Host>, Refusal> {
-    let scope = by.scope(None);
-    let id = ids::host(&app.sources.store, &app.sources.control, &scope, &id).await?;
-    let row = app.sources.store.host(&scope, &id).await?;
-    let host = app.sources.control.read(|state| {
-        let enrolled = || id.parse().ok().filter(|id| in_scope(state, &scope, id)).map(|id| silent_row(state, &id));
-        row.or_else(enrolled).map(|row| with_control(state, row))
+        labels: BTreeMap::new(),
+        enrolled: None,
+        certificate_expires: None,
+        revoked: it.as_ref().map(revoked),
+    };
+    let Some(id) = id else { return bare(row, None) };
+    let enrolled = desk.host(&id, |look| {
+        let certificate = look.agent.certificate.as_ref();
+        (look.agent.labels.clone(), look.agent.enrolled, certificate.map(|it| it.not_after), look.revoked.map(revoked))
     });
-    host.map(Json).ok_or_else(|| Refusal::unknown("host"))
-}
-
-fn in_scope(state: &ControlState, scope: &TenantScope, id: &AgentId) -> bool {
-    state.agent(id).is_some_and(|agent| scope.allows(&agent.tenant))
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Revoke {
-    reason: String,
-}
-
-pub(crate) async fn revoke(
-    State(app): State<Shared>,
-    by: By,
-    Path(id): Path<String>,
-    bytes: Bytes,
-) -> Result<Json<Json_>, Refusal> {
-    let asked: Revoke = body(&bytes)?;
-    if asked.reason.trim().is_empty() || asked.reason.len() > MAX_REASON {
-        return Err(Refusal::bad("a revocation needs a reason of at most 1000 bytes", "say why, for those who read the audit"));
-    }
-    let control = &app.sources.control;
-    let id = ids::host(&app.sources.store, control, &by.scope(None), &id).await?;
-    let agent_id: AgentId = id.parse().map_err(|_| Refusal::unknown("host"))?;
-    let change = Change::AgentRevoked { agent_id, reason: asked.reason.clone() };
-    match control.submit(&by.0.name, change).await? {
-        Outcome::Won => Ok(Json(json!({ "agent_id": id, "revoked": true, "reason": asked.reason }))),
-        Outcome::Lost(why) => {
-            Err(Refusal::new(StatusCode::CONFLICT, "lost", why.to_string(), "look at the host with `beffroi hosts show`"))
+    match enrolled {
+        Some((labels, enrolled, certificate, revoked)) => {
+            Host { row, labels, enrolled: Some(rfc3339(enrolled)), certificate_expires: certificate.map(rfc3339), revoked }
         }
+        None => bare(row, desk.revocation(&id)),
+    }
+}
+
+/// Every host.
+pub(crate) struct List;
+
+/// Which hosts.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "HostListInput")]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ListInput {
+    /// Only this tenant.
+    pub(crate) tenant: Option<String>,
+    /// Rows; 0 for 1000, at most 10000.
+    pub(crate) limit: u64,
+}
+
+/// Hosts, latest heard of first, then those that never were.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Hosts {
+    /// Hosts.
+    pub(crate) hosts: Vec<Host>,
+}
+
+impl Operation for List {
+    type Input = ListInput;
+    type Answer = Hosts;
+
+    async fn run(desk: &Desk<'_>, p: ListInput) -> Result<Hosts, Refusal> {
+        let desk = desk.narrowed(p.tenant.as_deref());
+        let limit = if p.limit == 0 { DEFAULT_ROWS } else { p.limit.min(beffroi_store::MAX_ROWS) };
+        let rows = desk.host_rows(limit).await?;
+        let heard: HashSet<String> = rows.iter().map(|row| row.agent_id.clone()).collect();
+        let silent = desk.hosts(|look| (!heard.contains(&look.id.to_string())).then(|| silent_row(&look)));
+        let rows = rows.into_iter().chain(silent).take(limit as usize);
+        Ok(Hosts { hosts: rows.map(|row| shown(&desk, row)).collect() })
+    }
+
+    fn rows(answer: &Hosts) -> u64 {
+        answer.hosts.len() as u64
+    }
+}
+
+/// One host.
+pub(crate) struct Show;
+
+/// Which host.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "HostShowInput")]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ShowInput {
+    /// Host name, agent id, or a prefix of at least six digits.
+    pub(crate) id: String,
+}
+
+impl Operation for Show {
+    type Input = ShowInput;
+    type Answer = Host;
+
+    async fn run(desk: &Desk<'_>, p: ShowInput) -> Result<Host, Refusal> {
+        let id = desk.host_id(&p.id).await?;
+        let row = desk.host_row(&id).await?;
+        let enrolled = || desk.host(&id.parse().ok()?, |look| silent_row(&look));
+        let row = row.or_else(enrolled).ok_or_else(|| Refusal::unknown("host"))?;
+        Ok(shown(desk, row))
+    }
+
+    fn rows(_answer: &Host) -> u64 {
+        1
+    }
+}
+
+/// Cuts a host off.
+pub(crate) struct Revoke;
+
+/// Which host, and why.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "HostRevokeInput")]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RevokeInput {
+    /// Host name, agent id, or a prefix of at least six digits.
+    pub(crate) id: String,
+    /// Why: 1 to 1000 bytes.
+    pub(crate) reason: String,
+}
+
+/// It is cut off.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "HostRevokeAnswer")]
+pub(crate) struct RevokeAnswer {
+    /// Whole id.
+    pub(crate) agent_id: String,
+    /// Always true.
+    pub(crate) revoked: bool,
+    /// Why.
+    pub(crate) reason: String,
+}
+
+impl Operation for Revoke {
+    type Input = RevokeInput;
+    type Answer = RevokeAnswer;
+
+    async fn run(desk: &Desk<'_>, asked: RevokeInput) -> Result<RevokeAnswer, Refusal> {
+        let reason = asked.reason;
+        if reason.trim().is_empty() || reason.len() > MAX_REASON {
+            return Err(Refusal::bad(
+                "a revocation needs a reason of at most 1000 bytes",
+                "say why, for those who read the audit",
+            ));
+        }
+        let id = desk.host_id(&asked.id).await?;
+        let agent_id: AgentId = id.parse().map_err(|_| Refusal::unknown("host"))?;
+        match desk.submit(Change::AgentRevoked { agent_id, reason: reason.clone() }).await? {
+            Outcome::Won => Ok(RevokeAnswer { agent_id: id, revoked: true, reason }),
+            Outcome::Lost(why) => Err(lost(&why, "look at the host with `beffroi hosts show`")),
+        }
+    }
+
+    fn rows(_answer: &RevokeAnswer) -> u64 {
+        1
     }
 }

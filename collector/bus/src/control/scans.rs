@@ -51,7 +51,7 @@ impl Scans {
     pub(super) fn order(&mut self, scan: &ScanOrdered, by: &str, at: i64) -> Result<(), Loss> {
         match self.scans.get(&scan.order_id) {
             // Given twice because an answer was lost: the hosts asked are those of the first time.
-            Some(known) if known.scan.operator_key == scan.operator_key && known.scan.issued == scan.issued => Ok(()),
+            Some(known) if known.scan == *scan => Ok(()),
             Some(_) => Err(Loss::OrderTaken),
             None => {
                 let state = ScanState { scan: scan.clone(), by: by.into(), at, cancelled: None };

@@ -1,6 +1,7 @@
 //! Alerts: lists, one whole, what is new.
 
 use beffroi_schema::alert::{Level, Match};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::coverage::Coverage;
@@ -33,6 +34,8 @@ pub struct AlertFilter {
     pub level: Option<Level>,
     /// Rule id, or text in the rule's title.
     pub rule: Option<String>,
+    /// Text in the line that says what happened, or in the command line, without regard to case.
+    pub text: Option<String>,
     /// Go on after this place of an earlier list ([`Alerts::next`]).
     pub before: Option<String>,
     /// Rows; 0 for the default of 50, at most [`MAX_ROWS`].
@@ -40,7 +43,7 @@ pub struct AlertFilter {
 }
 
 /// One line of a list. Times are RFC 3339 in UTC.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AlertSummary {
     /// Id.
     pub alert_id: String,
@@ -80,14 +83,26 @@ pub struct AlertSummary {
 }
 
 /// A list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Alerts {
     /// Newest first.
     pub alerts: Vec<AlertSummary>,
     /// How many there are, listed or not.
     pub total: u64,
+    /// How many of them have each level, gravest first; levels without an alert are left out.
+    #[serde(default)]
+    pub levels: Vec<LevelCount>,
     /// Where to go on, if there is more.
     pub next: Option<String>,
+}
+
+/// A level and how many alerts have it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LevelCount {
+    /// Level.
+    pub level: String,
+    /// Alerts.
+    pub count: u64,
 }
 
 /// What is new.
@@ -98,13 +113,14 @@ pub struct AlertsSince {
 }
 
 /// One alert, whole.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Alert {
     /// The list's line.
     #[serde(flatten)]
     pub summary: AlertSummary,
     /// The newest match, whole.
     #[serde(rename = "match")]
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub newest: Match,
     /// Up to 20 of the matches.
     pub match_ids: Vec<String>,
@@ -120,15 +136,23 @@ struct Line {
     received_us: i64,
     changed_us: i64,
     total: u64,
+    by_level: Vec<u64>,
 }
 
 impl Line {
+    /// How many alerts of the whole list have each level: the same in every line of it.
+    fn levels(&self) -> Vec<LevelCount> {
+        let gravest_first = self.by_level.iter().enumerate().rev().filter(|(_, count)| **count > 0);
+        gravest_first.map(|(at, count)| LevelCount { level: level_name(at as u64 + 1).into(), count: *count }).collect()
+    }
+
     fn summary(self) -> AlertSummary {
         AlertSummary { level: level_name(self.level_number).into(), ..self.summary }
     }
 }
 
-const LINES: &str = "SELECT *, count() OVER () AS total FROM (SELECT alert_id, tenant, max(m.level) AS level_number, \
+const LINES: &str = "SELECT *, count() OVER () AS total, [countIf(level_number = 1) OVER (), countIf(level_number = 2) OVER (), \
+    countIf(level_number = 3) OVER (), countIf(level_number = 4) OVER (), countIf(level_number = 5) OVER ()] AS by_level FROM (SELECT alert_id, tenant, max(m.level) AS level_number, \
     argMax(m.rule_id, m.event_time) AS rule_id, argMax(m.rule_title, m.event_time) AS rule_title, \
     argMax(m.host, m.event_time) AS hostname, argMax(m.agent, m.event_time) AS agent_id, argMax(m.user, m.event_time) AS user, \
     argMax(m.what, m.event_time) AS what, uniqExact(m.match_id) AS count, min(m.event_time) AS first_seen, \
@@ -156,6 +180,10 @@ impl Store {
                 .text(rule)
                 .push(") > 0)");
         }
+        if let Some(text) = &filter.text {
+            sql.push(" AND (positionCaseInsensitive(m.what, ").text(text);
+            sql.push(") > 0 OR positionCaseInsensitive(m.command_line, ").text(text).push(") > 0)");
+        }
         sql.push(" GROUP BY tenant, alert_id) WHERE 1").between("received_at", filter.since, filter.until);
         if let Some(level) = filter.level {
             sql.push(" AND level_number >= ").uint(level_number(level).into());
@@ -166,9 +194,9 @@ impl Store {
         }
         sql.push(" ORDER BY received_us DESC, alert_id DESC LIMIT ").uint(limit);
         let lines: Vec<Line> = self.database().all(sql).await?;
-        let total = lines.first().map_or(0, |line| line.total);
+        let (total, levels) = lines.first().map_or((0, Vec::new()), |line| (line.total, line.levels()));
         let next = lines.last().filter(|_| total > limit).map(|line| format!("{}-{}", line.received_us, line.summary.alert_id));
-        Ok(Alerts { alerts: lines.into_iter().map(Line::summary).collect(), total, next })
+        Ok(Alerts { alerts: lines.into_iter().map(Line::summary).collect(), total, levels, next })
     }
 
     /// Alerts that changed after this time of the store's clock (microseconds), oldest change first.

@@ -1,5 +1,6 @@
 //! Where nobody watched: gaps that agents declared, holes that none declared, ids that stand for two contents.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{MAX_ROWS, Store};
@@ -18,7 +19,7 @@ const YOUNG_US: i64 = 24 * 24 * 3600 * 1_000_000;
 const MAX_HOLES: u64 = 1_000;
 
 /// An interval that is not covered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Coverage {
     /// Tenant.
     pub tenant: String,

@@ -1,5 +1,6 @@
 //! Searching events, and what stands around an alert.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -35,7 +36,7 @@ pub struct EventSearch {
 }
 
 /// A value and how often it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Group {
     /// The value as text; empty where the field is absent.
     pub value: String,
@@ -44,7 +45,7 @@ pub struct Group {
 }
 
 /// What was found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Found {
     /// Events as flat objects, newest first.

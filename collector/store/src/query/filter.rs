@@ -4,6 +4,7 @@
 use base64::Engine;
 use beffroi_schema::EventId;
 use beffroi_schema::fields::{Field, Kind};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
@@ -20,11 +21,13 @@ const MIN_BASE64_BYTES: usize = 3;
 const MAX_FIELD_BYTES: usize = 256;
 
 /// How a field is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Op {
     /// Equal.
     Eq,
+    /// Not equal; an event without the field counts as well.
+    Ne,
     /// `*` is any text, `?` one character.
     Glob,
     /// Holds this text.
@@ -36,7 +39,7 @@ pub enum Op {
 }
 
 /// One condition; several of a search hold together.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Filter {
     /// Field name, as in Sigma; also `category`, `product`, `service`, `host`, `agent_id`, `event_id`, `replayed`, `clock_suspect`.
     pub field: String,
@@ -82,9 +85,13 @@ fn place(name: &str) -> Place {
     }
 }
 
+fn refused(filter: &Filter, why: &str) -> Result<(), StoreError> {
+    Err(StoreError::Filter { field: filter.field.chars().take(80).collect(), why: why.into() })
+}
+
 /// Adds ` AND (condition)`.
 pub(super) fn push(sql: &mut Sql, filter: &Filter) -> Result<(), StoreError> {
-    let refuse = |why: &str| Err(StoreError::Filter { field: filter.field.chars().take(80).collect(), why: why.into() });
+    let refuse = |why: &str| refused(filter, why);
     if filter.field.is_empty() || filter.field.len() > MAX_FIELD_BYTES {
         return refuse("a field name has 1 to 256 bytes");
     }
@@ -97,7 +104,21 @@ pub(super) fn push(sql: &mut Sql, filter: &Filter) -> Result<(), StoreError> {
     if filter.op == Op::Base64 && filter.value.len() < MIN_BASE64_BYTES {
         return refuse("a base64 search needs at least 3 bytes");
     }
+    if filter.op == Op::Ne {
+        sql.push(" AND NOT ifNull((");
+        condition(sql, &Filter { op: Op::Eq, ..filter.clone() })?;
+        sql.push("), 0)");
+        return Ok(());
+    }
     sql.push(" AND (");
+    condition(sql, filter)?;
+    sql.push(")");
+    Ok(())
+}
+
+/// The condition itself.
+fn condition(sql: &mut Sql, filter: &Filter) -> Result<(), StoreError> {
+    let refuse = |why: &str| refused(filter, why);
     match (place(&filter.field), filter.op) {
         (Place::Number(column), Op::Eq) => match filter.value.parse::<u64>() {
             Ok(number) => drop(sql.push(column).push(" = ").uint(number)),
@@ -123,7 +144,6 @@ pub(super) fn push(sql: &mut Sql, filter: &Filter) -> Result<(), StoreError> {
         }
         (place, op) => text(sql, place, filter, op),
     }
-    sql.push(")");
     Ok(())
 }
 
@@ -167,7 +187,8 @@ fn text(sql: &mut Sql, place: Place, filter: &Filter, op: Op) {
         sql.push(middle).bind(param);
     };
     match op {
-        Op::Eq => compare("lower(", ") = ", Param::Text(lowered)),
+        // `Ne` is asked as the opposite of `Eq`, see `push`.
+        Op::Eq | Op::Ne => compare("lower(", ") = ", Param::Text(lowered)),
         Op::Glob => compare("lower(", ") LIKE ", Param::Text(like(&lowered, true))),
         Op::Contains => compare("lower(", ") LIKE ", Param::Text(format!("%{}%", like(&lowered, false)))),
         Op::Base64 => {
@@ -237,7 +258,7 @@ mod tests {
     #[test]
     fn a_hostile_field_or_value_is_bound_and_never_text() {
         for hostile in ["x'; DROP TABLE events; --", "`a`", "Image) OR (1=1", "{p0:String}"] {
-            for op in [Op::Eq, Op::Glob, Op::Contains, Op::Base64, Op::Regex] {
+            for op in [Op::Eq, Op::Ne, Op::Glob, Op::Contains, Op::Base64, Op::Regex] {
                 let built = sql(hostile, op, hostile).unwrap();
                 assert!(
                     !built.text.contains("DROP") && !built.text.contains("1=1") && !built.text.contains('`'),

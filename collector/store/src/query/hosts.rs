@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{MAX_ROWS, MIN_PREFIX, Resolved, Store};
@@ -10,7 +11,7 @@ use crate::scope::TenantScope;
 use crate::sql::Sql;
 
 /// State of one probe.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hook {
     /// Name.
     pub name: String,
@@ -25,7 +26,7 @@ pub struct Hook {
 }
 
 /// A host. Times are RFC 3339 in UTC.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct HostRow {
     /// Tenant.

@@ -2,19 +2,23 @@
 //! of time, rows, bytes and memory.
 
 mod alerts;
+mod audit;
 mod coverage;
 mod events;
 mod filter;
 mod hosts;
+mod scans;
 mod status;
 mod tree;
 
-pub use alerts::{Alert, AlertFilter, AlertSummary, Alerts, AlertsSince};
+pub use alerts::{Alert, AlertFilter, AlertSummary, Alerts, AlertsSince, LevelCount};
+pub use audit::AuditFilter;
 pub use coverage::{Conflict, Coverage};
 pub use events::{EventSearch, Found, Group};
 pub use filter::{Filter, Op};
 pub use hosts::{Hook, HostRow};
-pub use status::Figures;
+pub use scans::{LastSeen, ScanAnswer, ScanMatch, ScanTotals, ScanUnknown};
+pub use status::{Figures, TableFigures};
 pub use tree::{ProcessNode, ProcessTree};
 
 use crate::database::Database;

@@ -1,5 +1,6 @@
 //! Figures of the store itself, for `beffroi status`: they belong to no tenant.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Store;
@@ -7,7 +8,7 @@ use crate::error::StoreError;
 use crate::sql::{Param, Sql};
 
 /// Size of one table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TableFigures {
     /// Name.
     pub table: String,
@@ -20,7 +21,7 @@ pub struct TableFigures {
 }
 
 /// How full the store is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Figures {
     /// Version of the engine.
     pub version: String,

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Store;
@@ -15,7 +16,7 @@ const MAX_DEPTH: usize = 16;
 const MAX_NODES: usize = 1_000;
 
 /// One process.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProcessNode {
     /// GUID.
     pub guid: String,
@@ -38,7 +39,7 @@ pub struct ProcessNode {
 }
 
 /// A tree, ancestors first, then the process, then its descendants level by level.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProcessTree {
     /// Tenant.
     pub tenant: String,

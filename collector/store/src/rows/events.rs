@@ -130,8 +130,10 @@ fn head(out: &mut Vec<u8>, origin: &Origin, event: &Event) {
     time(out, origin.received_at);
     time(out, origin.stored_at);
     text(out, &origin.host);
-    // Late delivery looks the same as a wrong clock: both say that `ts` alone must not be trusted.
-    byte(out, event.ts.saturating_sub(origin.received_at).unsigned_abs() > MAX_CLOCK_SKEW_US.unsigned_abs());
+    // Late delivery looks the same as a wrong clock: both say that `ts` alone must not be trusted. What was recorded
+    // elsewhere and sent again is old by nature (the detector says the same of its matches).
+    let skew = event.ts.abs_diff(origin.received_at);
+    byte(out, !event.replayed && skew > MAX_CLOCK_SKEW_US.unsigned_abs());
     byte(out, event.replayed);
 }
 
