@@ -129,13 +129,24 @@ impl Collector {
     /// # Errors
     /// The metrics cannot be read.
     pub fn metric(&self, name: &str) -> Result<f64> {
+        let text = self.metrics()?;
+        let ours = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        Ok(text.lines().filter(ours).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+
+    /// The whole text of `/metrics`.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn metrics(&self) -> Result<String> {
         let mut stream = TcpStream::connect(&self.addresses.observe).context("/metrics")?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
         let mut text = String::new();
         stream.read_to_string(&mut text).context("/metrics")?;
-        let ours = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
-        Ok(text.lines().filter(ours).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+        let (head, body) = text.split_once("\r\n\r\n").context("/metrics gave no HTTP answer")?;
+        ensure!(head.contains(" 200 "), "/metrics: {head}");
+        Ok(body.to_owned())
     }
 
     /// The server CA (PEM).
