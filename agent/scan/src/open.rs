@@ -2,32 +2,23 @@
 //! without waiting, within a size.
 //!
 //! Owns the order: first a descriptor that can do nothing (`O_PATH`), then the questions, and only for a plain file on
-//! a local file system the descriptor that can read. A refusal says why and is an ordinary result.
+//! a fair file system the descriptor that can read. A refusal says why and is an ordinary result.
 
+use std::ffi::CStr;
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use nix::NixPath;
+use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::Mode;
-use nix::sys::statfs::fstatfs;
 
-/// File systems on which a read may wait for another machine or program, or that hold no files but the kernel's view
-/// (numbers of statfs(2)).
-const REFUSED_FILE_SYSTEMS: [(i64, &str); 9] = [
-    (0x6573_5546, "FUSE"),
-    (0x6969, "NFS"),
-    (0xFF53_4D42, "CIFS"),
-    (0xFE53_4D42, "SMB2"),
-    (0x517B, "SMB"),
-    (0x0102_1997, "9P"),
-    (0x9FA0, "proc"),
-    (0x6265_6572, "sysfs"),
-    (0x7461_636F, "OCFS2"),
-];
+use crate::mounts::{System, system_of};
 
 /// A plain file, open for reading.
 #[derive(Debug)]
@@ -72,45 +63,135 @@ pub enum OpenRefusal {
 /// # Errors
 /// [`OpenRefusal`], which names what stands in the way.
 pub fn open_for_scan(path: &Path, max_bytes: u64) -> Result<OpenedFile, OpenRefusal> {
-    let place = place_of(path)?;
-    let place = File::from(place);
-    let kind = place.metadata()?.file_type();
-    if !kind.is_file() {
-        return Err(match kind {
-            kind if kind.is_symlink() => OpenRefusal::Link,
-            kind if kind.is_dir() => OpenRefusal::NotPlain("folder"),
-            kind if kind.is_fifo() => OpenRefusal::NotPlain("named pipe"),
-            kind if kind.is_socket() => OpenRefusal::NotPlain("socket"),
-            _ => OpenRefusal::NotPlain("device"),
-        });
+    let place = Place::at(AT_FDCWD, path)?;
+    if place.kind != Kind::File {
+        return Err(place.refusal());
     }
-    let system = fstatfs(&place).map_err(io::Error::from)?.filesystem_type().0 as i64 & 0xFFFF_FFFF;
-    if let Some((_, name)) = REFUSED_FILE_SYSTEMS.iter().find(|(number, _)| *number == system) {
+    if let System::Pseudo(name) | System::Network(name) = system_of(&place.descriptor)? {
         return Err(OpenRefusal::FileSystem(name));
     }
-    // The descriptor of the very inode that was examined is opened again for reading: no second walk of the path.
-    let again = format!("/proc/self/fd/{}", place.as_raw_fd());
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(again)?;
-    let meta = file.metadata()?;
-    if meta.len() > max_bytes {
-        return Err(OpenRefusal::TooLarge { bytes: meta.len(), limit: max_bytes });
+    let opened = place.open_file()?;
+    if opened.meta.len() > max_bytes {
+        return Err(OpenRefusal::TooLarge { bytes: opened.meta.len(), limit: max_bytes });
     }
-    Ok(OpenedFile { file, meta })
+    Ok(opened)
 }
 
-fn place_of(path: &Path) -> Result<OwnedFd, OpenRefusal> {
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let opened = match openat2(AT_FDCWD, path, how) {
-        // Kernels before 5.6 and some sandboxes: at least the last part is no link.
-        Err(Errno::ENOSYS | Errno::EPERM) => open(path, flags, Mode::empty()),
-        other => other,
-    };
-    opened.map_err(|error| match error {
-        Errno::ELOOP => OpenRefusal::Link,
-        Errno::ENOENT | Errno::ENOTDIR => OpenRefusal::Gone,
-        other => OpenRefusal::Io(other.into()),
-    })
+/// What lies at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    File,
+    Folder,
+    Link,
+    Pipe,
+    Socket,
+    Device,
+}
+
+/// Something that was found and can be asked, but neither read nor listed.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub descriptor: OwnedFd,
+    pub kind: Kind,
+    /// Device number, as in mountinfo.
+    pub device: (u32, u32),
+    pub inode: u64,
+    /// Names that it has.
+    pub links: u32,
+    pub bytes: u64,
+}
+
+impl Place {
+    /// Finds what `path` names below `parent`, through no symbolic link; if the last part is one, that is what is found.
+    pub fn at<P: ?Sized + NixPath>(parent: impl AsFd, path: &P) -> Result<Self, OpenRefusal> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let resolve = ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+        let opened = match openat2(parent.as_fd(), path, OpenHow::new().flags(flags).resolve(resolve)) {
+            // Kernels before 5.6 and some sandboxes: at least the last part is no link.
+            Err(Errno::ENOSYS | Errno::EPERM) => openat(parent.as_fd(), path, flags, Mode::empty()),
+            other => other,
+        };
+        let descriptor = opened.map_err(|error| match error {
+            Errno::ELOOP => OpenRefusal::Link,
+            Errno::ENOENT | Errno::ENOTDIR => OpenRefusal::Gone,
+            other => OpenRefusal::Io(other.into()),
+        })?;
+        Self::of(descriptor)
+    }
+
+    fn of(descriptor: OwnedFd) -> Result<Self, OpenRefusal> {
+        let state = statx(descriptor.as_fd())?;
+        let kind = match u32::from(state.stx_mode) & libc::S_IFMT {
+            libc::S_IFREG => Kind::File,
+            libc::S_IFDIR => Kind::Folder,
+            libc::S_IFLNK => Kind::Link,
+            libc::S_IFIFO => Kind::Pipe,
+            libc::S_IFSOCK => Kind::Socket,
+            _ => Kind::Device,
+        };
+        Ok(Self {
+            descriptor,
+            kind,
+            device: (state.stx_dev_major, state.stx_dev_minor),
+            inode: state.stx_ino,
+            links: state.stx_nlink,
+            bytes: state.stx_size,
+        })
+    }
+
+    /// Why this is not read as a file.
+    pub fn refusal(&self) -> OpenRefusal {
+        match self.kind {
+            Kind::Link => OpenRefusal::Link,
+            Kind::Folder => OpenRefusal::NotPlain("folder"),
+            Kind::Pipe => OpenRefusal::NotPlain("named pipe"),
+            Kind::Socket => OpenRefusal::NotPlain("socket"),
+            Kind::File | Kind::Device => OpenRefusal::NotPlain("device"),
+        }
+    }
+
+    /// Opens the very file that was examined for reading: no second walk of the path. Its time of access stays what it
+    /// was where the kernel allows that (the owner of the file, and root).
+    pub fn open_file(&self) -> Result<OpenedFile, OpenRefusal> {
+        let again = format!("/proc/self/fd/{}", self.descriptor.as_raw_fd());
+        let open = |flags| File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | flags).open(&again);
+        let file = match open(libc::O_NOATIME) {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => open(0),
+            other => other,
+        }?;
+        let meta = file.metadata()?;
+        Ok(OpenedFile { file, meta })
+    }
+
+    /// Opens the very folder that was examined for listing.
+    pub fn open_folder(&self) -> Result<Dir, OpenRefusal> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let open = |more| Dir::openat(&self.descriptor, c".", flags | more, Mode::empty());
+        let opened = match open(OFlag::O_NOATIME) {
+            Err(Errno::EPERM) => open(OFlag::empty()),
+            other => other,
+        };
+        opened.map_err(|error| OpenRefusal::Io(error.into()))
+    }
+
+    /// Whether both are the same file or folder.
+    pub fn is(&self, device: (u32, u32), inode: u64) -> bool {
+        self.device == device && self.inode == inode
+    }
+}
+
+/// The state of what a descriptor stands for, as far as the kernel has it: a server that does not answer is not asked.
+fn statx(descriptor: BorrowedFd<'_>) -> io::Result<libc::statx> {
+    let mut state = MaybeUninit::<libc::statx>::zeroed();
+    let (empty, flags): (&CStr, _) = (c"", libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC);
+    // SAFETY: the path is a C string, `state` is writable memory of the right size, and the descriptor is open.
+    let result =
+        unsafe { libc::statx(descriptor.as_raw_fd(), empty.as_ptr(), flags, libc::STATX_BASIC_STATS, state.as_mut_ptr()) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: zeroed memory is a valid value of this structure of integers, and the kernel has filled it.
+    Ok(unsafe { state.assume_init() })
 }
 
 #[cfg(test)]

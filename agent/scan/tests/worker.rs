@@ -1,64 +1,20 @@
-//! The scan worker against files that want to harm it. The child is this very test binary (see `worker_entry`) with an
-//! engine that does on command what a real one does by accident.
+//! The scan worker against files that want to harm it.
+
+mod support;
 
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use beffroi_scan::{Engine, Hit, Launcher, Outcome, ScanOptions, Scanner, Verdict, WorkerOptions, worker};
-
-struct Obedient;
-
-impl Engine for Obedient {
-    fn ruleset(&self) -> String {
-        "obedient".into()
-    }
-    fn rules(&self) -> usize {
-        1
-    }
-    fn warnings(&self) -> Vec<String> {
-        Vec::new()
-    }
-    fn scan(&self, bytes: &[u8], budget: Duration) -> Result<Vec<Hit>, String> {
-        match bytes {
-            b"ENDLESS" => loop {
-                std::thread::sleep(Duration::from_secs(1));
-            },
-            b"CRASH" => std::process::abort(),
-            b"MEMORY" => {
-                let mut hoard: Vec<Vec<u8>> = Vec::new();
-                loop {
-                    hoard.push(vec![1; 16 << 20]);
-                }
-            }
-            b"SLOW" => Err(format!("the budget of {budget:?} is spent")),
-            b"SOCKET" => Ok(std::net::TcpListener::bind("127.0.0.1:0").map_or(Vec::new(), |_| vec![hit("socket")])),
-            b"PROGRAM" => Ok(std::process::Command::new("/bin/true").status().map_or(Vec::new(), |_| vec![hit("program")])),
-            bytes if bytes.starts_with(b"EVIL") => Ok(vec![hit("Evil")]),
-            _ => Ok(Vec::new()),
-        }
-    }
-}
-
-fn hit(rule: &str) -> Hit {
-    Hit { rule: rule.into(), namespace: String::new(), strings: vec!["$a@0x0".into()] }
-}
+use beffroi_scan::{Outcome, Scanner, Verdict};
+use support::{Obedient, hit, options, start};
 
 /// Not a test: what the child runs.
 #[test]
 #[ignore = "run by the tests as the scan worker"]
 fn worker_entry() {
-    let Some(options) = std::env::args().next_back().and_then(|text| serde_json::from_str::<WorkerOptions>(&text).ok()) else {
-        return;
-    };
-    let _ = worker::run(&options, |_| Ok(Obedient));
-}
-
-fn start(options: ScanOptions) -> Scanner {
-    let arguments = ["worker_entry", "--exact", "--ignored", "--nocapture", "--test-threads=1", "--"];
-    let program = std::env::current_exe().unwrap();
-    Scanner::start(options, Launcher { program, arguments: arguments.map(Into::into).to_vec() }).unwrap()
+    support::work(|_| Ok(Obedient));
 }
 
 struct Bench {
@@ -71,8 +27,7 @@ impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
-        let options = ScanOptions { timeout_ms: 300, memory_bytes: 256 << 20, max_file_bytes: 1 << 20, ..Default::default() };
-        Self { _dir: dir, root, scanner: start(options) }
+        Self { _dir: dir, root, scanner: start(options()) }
     }
 
     fn file(&self, name: &str, content: &[u8]) -> PathBuf {

@@ -120,6 +120,12 @@ impl<'p> Scanner<'p> {
         Self { pack, limits, engine: engine(pack, limits) }
     }
 
+    /// Changes the time limit of the scans that follow.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.limits.timeout = timeout;
+        self.engine.set_timeout(timeout);
+    }
+
     /// Scans content that is in memory and has no name.
     pub fn scan_bytes(&mut self, content: &[u8]) -> ScanReport {
         self.scan_file_content(Path::new(""), content)

@@ -75,10 +75,7 @@ impl ScanDesk {
             board.lock().unwrap_or_else(PoisonError::into_inner).scan.detail = "switched off (scan.enabled = false)".into();
             return Ok(Self { queue: Mutex::new(None), lost });
         }
-        let user = User::for_process(config.user.as_deref(), "beffroi-scan", "scan.user")?;
-        let identity = (user != User::current()).then_some(Identity { uid: user.uid, gid: user.gid });
-        let options = config.options(identity);
-        let launcher = Launcher { program: std::env::current_exe()?, arguments: vec!["scan-worker".into()] };
+        let (options, launcher) = worker(config)?;
         let (queue, jobs) = sync_channel(config.queue);
         let room = ScanRoom { options, launcher, records, board, scanner: None, retry_at: Instant::now() };
         thread::Builder::new().name("scan".into()).spawn(move || room.run(&jobs))?;
@@ -127,6 +124,14 @@ fn files_of(event: &Event) -> Vec<PathBuf> {
         }
     }
     files
+}
+
+/// How a scan worker is started, and as whom.
+pub(super) fn worker(config: &ScanConfig) -> io::Result<(ScanOptions, Launcher)> {
+    let user = User::for_process(config.user.as_deref(), "beffroi-scan", "scan.user")?;
+    let identity = (user != User::current()).then_some(Identity { uid: user.uid, gid: user.gid });
+    let launcher = Launcher { program: std::env::current_exe()?, arguments: vec!["scan-worker".into()] };
+    Ok((config.options(identity), launcher))
 }
 
 /// The scanner's thread.
@@ -284,7 +289,7 @@ mod tests {
         cause.set(Field::IMAGE, "/usr/bin/curl").set(Field::PROCESS_GUID, "g").set(Field::TARGET_FILENAME, "/tmp/x");
         let job = Job { path: "/tmp/x".into(), cause };
         let verdict = Verdict { outcome: Outcome::Clean, sha256: Some("ab".into()), bytes: 3, cached: false };
-        let hit = Hit { rule: "Evil".into(), namespace: "n".into(), strings: vec!["$a@0x0".into()] };
+        let hit = Hit { rule: "Evil".into(), namespace: "n".into(), strings: vec!["$a@0x0".into()], ..Default::default() };
         let event = antivirus(&job, &verdict, &hit);
         assert_eq!(event.text(Field::SIGNATURE), "Evil");
         assert_eq!(event.text(Field::FILENAME), "/tmp/x");
