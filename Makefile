@@ -11,7 +11,7 @@ SETUP := packaging/setup/setup.sh
 BINARIES := --workspace --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build release run demo test lint bench clean
+.PHONY: help setup setup-test build release run demo test check lint bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -36,12 +36,16 @@ demo: build ## the same without a person: exit 0 once every expected alert and t
 
 test: setup-test ## unit, integration and end-to-end tests
 	$(CARGO) build --locked --profile $(PROFILE) --workspace --all-targets
-	BEFFROI_REQUIRE_ENGINE=1 $(CARGO) test --locked --profile $(PROFILE) --workspace
+	BEFFROI_REQUIRE_ENGINE=1 tests/tally.sh $(CARGO) test --locked --profile $(PROFILE) --workspace --no-fail-fast
 	@$(BIN)/beffroi rules test rules/
 
-lint: setup ## formatting and clippy
+check: ## what takes seconds: formatting, licences, bans and sources of the dependencies
 	$(CARGO) fmt --check
+	"$$(packaging/setup/deny.sh)" --locked check bans licenses sources
+
+lint: check setup ## the same, then clippy and the documentation, without a warning
 	$(CARGO) clippy --locked --profile $(PROFILE) --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --profile $(PROFILE) --workspace --no-deps
 
 bench: setup-test ## figures of the whole line (release build, several minutes)
 	$(CARGO) build --locked --release $(BINARIES)

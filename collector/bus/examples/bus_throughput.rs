@@ -1,7 +1,7 @@
 //! Measures a bus: records per second of 1 KB and of 300 KB, published durably and read by a group.
 //!
-//! `bench` runs the embedded bus in a temporary folder, and a real Kafka on loopback when Java and its jars are there.
-//! The generator shares the cores with the bus, as the figures say.
+//! `cargo run --profile ci -p beffroi-bus --example bus_throughput` runs the embedded bus in a temporary folder, and a real Kafka
+//! on loopback when Java and its jars are there. The generator shares the cores with the bus, as the figures say.
 
 use std::time::{Duration, Instant};
 
