@@ -22,6 +22,7 @@
 
 #![forbid(unsafe_code)]
 
+mod blobs;
 mod body;
 mod clock;
 mod directory;

@@ -2,24 +2,28 @@
 //! nothing is changed, the agent's sensor decides.
 //!
 //! Owns the unexpired part of `orders.v1` in memory, bounded in number and bytes; when it is full the oldest goes, and is
-//! counted. When the bus is away, what is in memory is still handed out and reading goes on when it is back.
+//! counted. Rule texts are handed to the hosts that an order which names them is for, and to no others. When the bus is away, what is in memory is still handed out and reading goes on when it is back.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Extension, Query, State};
+use axum::extract::{Extension, Path, Query, State};
+use axum::response::{IntoResponse, Response};
 use beffroi_bus::{Bus, BusError, Record, TailFrom, Topic};
-use beffroi_schema::down::{self, Order, Policy, Revocation, RulePack, SignedKind, Target};
+use beffroi_schema::down::{self, Order, Policy, Revocation, RulePack, SignedKind, Target, order::Action};
 use beffroi_schema::ids::AgentId;
 use beffroi_schema::session::OrdersResponse;
+use beffroi_schema::wire::{CONTENT_TYPE_BLOB, HEADER_CONTENT_TYPE};
 use bytes::Bytes;
+use http::{StatusCode, header};
 use prost::Message;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::blobs::{Blobs, Hash};
 use crate::clock;
 use crate::identity::Identity;
 use crate::refuse::Refusal;
@@ -59,6 +63,8 @@ struct Entry {
     offset: i64,
     audience: Audience,
     expires: i64,
+    /// Rule texts that it names.
+    rules: Vec<Hash>,
     bytes: Bytes,
 }
 
@@ -74,6 +80,7 @@ pub(crate) struct Orders {
 struct Ring {
     entries: VecDeque<Entry>,
     bytes: usize,
+    blobs: Blobs,
 }
 
 impl Orders {
@@ -109,22 +116,46 @@ impl Orders {
         if record.offset <= *self.newest.borrow() {
             return; // read again from the beginning after an error
         }
-        match audience(&record.value) {
-            Ok((audience, expires)) if expires > now => {
-                let entry = Entry { offset: record.offset, audience, expires, bytes: record.value.clone() };
-                self.push(entry, now);
-            }
-            Ok(_) => {}
-            Err(why) => {
-                metrics::counter!("beffroi_gateway_orders_unreadable_total").increment(1);
-                tracing::error!(offset = record.offset, why, "an order cannot be read and was not handed down");
-            }
+        let taken = match record.header(HEADER_CONTENT_TYPE) == Some(CONTENT_TYPE_BLOB.as_bytes()) {
+            true => self.take_blob(record, now),
+            false => self.take_envelope(record, now),
+        };
+        if let Err(why) = taken {
+            metrics::counter!("beffroi_gateway_orders_unreadable_total").increment(1);
+            tracing::error!(offset = record.offset, why, "a record of the orders cannot be used and was not handed down");
         }
         self.newest.send_replace(record.offset);
     }
 
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_blob(&self, record: &Record, now: i64) -> Result<(), String> {
+        let mut ring = self.ring();
+        ring.blobs.at(record.timestamp);
+        ring.blobs.take(&record.key, &record.value, now)
+    }
+
+    fn take_envelope(&self, record: &Record, now: i64) -> Result<(), String> {
+        self.ring().blobs.at(record.timestamp);
+        let Down { audience, expires, rules } = read(&record.value)?;
+        if expires > now {
+            self.push(Entry { offset: record.offset, audience, expires, rules, bytes: record.value.clone() }, now);
+        }
+        Ok(())
+    }
+
+    /// A rule text, for a host that an unexpired order which names it is for.
+    fn blob(&self, identity: &Identity, hash: &Hash, now: i64) -> Option<Bytes> {
+        let ring = self.ring();
+        let names = |entry: &&Entry| entry.expires > now && entry.audience.includes(identity) && entry.rules.contains(hash);
+        ring.entries.iter().find(names).and_then(|_| ring.blobs.get(hash))
+    }
+
     fn push(&self, entry: Entry, now: i64) {
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = self.ring();
+        ring.blobs.name(&entry.rules, entry.expires);
         ring.bytes += entry.bytes.len();
         ring.entries.push_back(entry);
         if ring.entries.len() > self.max.0 || ring.bytes > self.max.1 {
@@ -146,7 +177,7 @@ impl Orders {
     fn after(&self, identity: &Identity, after: i64, now: i64) -> (i64, Vec<Bytes>) {
         // Read before the ring: what arrives in between is found by the next poll, not skipped.
         let newest = *self.newest.borrow();
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = self.ring();
         let (mut bytes, mut found) = (0, Vec::new());
         for entry in ring.entries.iter().filter(|entry| entry.offset > after && entry.expires > now) {
             if !entry.audience.includes(identity) {
@@ -190,28 +221,46 @@ impl Orders {
     }
 }
 
-/// Reads whom an envelope is for and how long it is good.
-fn audience(bytes: &[u8]) -> Result<(Audience, i64), String> {
+/// What the relay reads of an envelope.
+struct Down {
+    audience: Audience,
+    expires: i64,
+    rules: Vec<Hash>,
+}
+
+/// Reads whom an envelope is for, how long it is good, and which rule texts go with it.
+fn read(bytes: &[u8]) -> Result<Down, String> {
     let signed = down::parse(bytes).map_err(|error| error.to_string())?;
     let body = signed.body.as_slice();
     let kind = |kind: SignedKind| signed.kind == kind as u32;
+    let to_tenant =
+        |tenant, expires, rules: Vec<Vec<u8>>| Down { audience: Audience::Tenant(tenant), expires, rules: hashes(&rules) };
     if kind(SignedKind::Order) {
         let order = Order::decode(body).map_err(|error| error.to_string())?;
-        return Ok((target(order.target.ok_or("it has no target")?)?, order.expires));
+        let rules = match &order.action {
+            Some(Action::Scan(scan)) => hashes(&scan.rules_sha256),
+            _ => Vec::new(),
+        };
+        return Ok(Down { audience: target(order.target.ok_or("it has no target")?)?, expires: order.expires, rules });
     }
     if kind(SignedKind::Policy) {
         let policy = Policy::decode(body).map_err(|error| error.to_string())?;
-        return Ok((Audience::Tenant(policy.tenant), policy.expires));
+        return Ok(to_tenant(policy.tenant, policy.expires, Vec::new()));
     }
     if kind(SignedKind::RulePack) {
         let pack = RulePack::decode(body).map_err(|error| error.to_string())?;
-        return Ok((Audience::Tenant(pack.tenant), pack.expires));
+        return Ok(to_tenant(pack.tenant, pack.expires, pack.rules_sha256));
     }
     if kind(SignedKind::Revocation) {
         Revocation::decode(body).map_err(|error| error.to_string())?;
-        return Ok((Audience::Everyone, i64::MAX));
+        return Ok(Down { audience: Audience::Everyone, expires: i64::MAX, rules: Vec::new() });
     }
     Err(format!("envelopes of kind {} are not handed down", signed.kind))
+}
+
+/// The hashes among these; what is none names nothing.
+fn hashes(named: &[Vec<u8>]) -> Vec<Hash> {
+    named.iter().filter_map(|hash| Hash::try_from(hash.as_slice()).ok()).collect()
 }
 
 fn target(target: Target) -> Result<Audience, String> {
@@ -247,6 +296,24 @@ pub(crate) async fn orders(
     };
     metrics::counter!("beffroi_gateway_orders_sent_total").increment(found.len() as u64);
     Ok(Json(OrdersResponse::new(orders.cursor(next), found)))
+}
+
+/// `GET /v1/blobs/{sha256}`: the bytes of a rule text, or 404. The host checks the hash.
+pub(crate) async fn blob(
+    State(orders): State<Arc<Orders>>,
+    Extension(peer): Extension<Peer>,
+    Path(name): Path<String>,
+) -> Result<Response, Refusal> {
+    let identity = peer.identity.clone().ok_or_else(Refusal::no_certificate)?;
+    let mut hash = Hash::default();
+    let found = hex::decode_to_slice(&name, &mut hash).ok().and_then(|()| orders.blob(&identity, &hash, clock::now_us()));
+    let outcome = if found.is_some() { "found" } else { "missing" };
+    metrics::counter!("beffroi_gateway_blobs_total", "outcome" => outcome).increment(1);
+    let text = found.ok_or_else(|| {
+        let hint = "the order that named it has expired, or is not for this host";
+        Refusal::new(StatusCode::NOT_FOUND, "blob_unknown", "no rule text under this hash for this host", hint)
+    })?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE_BLOB)], text).into_response())
 }
 
 #[cfg(test)]

@@ -112,3 +112,51 @@ async fn a_poll_wakes_up_when_something_arrives_for_its_host() {
     let (next, found) = waiting.await.unwrap();
     assert_eq!((next, found.len()), (1, 1));
 }
+
+fn rule_record(offset: i64, text: &str) -> Record {
+    let key = hex::encode(Sha256::digest(text));
+    let headers = vec![(HEADER_CONTENT_TYPE.to_owned(), Bytes::from(CONTENT_TYPE_BLOB))];
+    Record { key: key.into(), headers, ..record(offset, text.as_bytes().to_vec()) }
+}
+
+fn scan(tenant: &str, hosts: &[u8], rules: &[&str], expires: i64) -> Vec<u8> {
+    let target = Target {
+        tenant: tenant.into(),
+        agent_ids: hosts.iter().map(|host| vec![*host; 16]).collect(),
+        whole_tenant: hosts.is_empty(),
+    };
+    let rules_sha256 = rules.iter().map(|text| Sha256::digest(text).to_vec()).collect();
+    let action = Some(Action::Scan(down::ScanOrder { rules_sha256, ..Default::default() }));
+    let order = Order { target: Some(target), expires, action, ..Default::default() };
+    down::sign(SignedKind::Order, &order, &operator(), Vec::new()).unwrap().encode_to_vec()
+}
+
+#[test]
+fn a_rule_text_is_for_the_hosts_of_the_orders_that_name_it_and_no_others() {
+    let orders = Orders::new("topic");
+    orders.take(&rule_record(0, "rule one"), NOW);
+    orders.take(&rule_record(1, "rule two"), NOW);
+    orders.take(&record(2, scan("a", &[1], &["rule one"], 9 * NOW)), NOW);
+    let asked = |tenant: &str, agent, text: &str, now| orders.blob(&identity(tenant, agent), &Sha256::digest(text).into(), now);
+    assert_eq!(asked("a", 1, "rule one", NOW).as_deref(), Some(&b"rule one"[..]));
+    for (tenant, agent, text, now) in
+        [("a", 2, "rule one", NOW), ("b", 1, "rule one", NOW), ("a", 1, "rule two", NOW), ("a", 1, "rule one", 9 * NOW)]
+    {
+        assert_eq!(asked(tenant, agent, text, now), None, "{tenant} {agent} {text}");
+    }
+    assert_eq!(orders.after(&identity("a", 1), -1, NOW).1.len(), 1, "a rule text is no order");
+    orders.take(&record(3, scan("b", &[], &["rule one", "rule two"], 9 * NOW)), NOW);
+    assert!(asked("b", 7, "rule one", NOW).is_some() && asked("b", 7, "rule two", NOW).is_some());
+}
+
+#[test]
+fn a_rule_text_under_a_wrong_hash_is_not_kept_and_stops_nothing() {
+    let orders = Orders::new("topic");
+    let forged = Record { key: hex::encode(Sha256::digest("good")).into(), ..rule_record(0, "bad") };
+    orders.take(&forged, NOW);
+    orders.take(&record(1, scan("a", &[], &["good", "bad"], 9 * NOW)), NOW);
+    for text in ["good", "bad"] {
+        assert_eq!(orders.blob(&identity("a", 1), &Sha256::digest(text).into(), NOW), None);
+    }
+    assert_eq!(orders.after(&identity("a", 1), -1, NOW).1.len(), 1);
+}

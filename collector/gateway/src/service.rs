@@ -25,7 +25,7 @@ use crate::enroll::{Enrolment, enroll};
 use crate::hello::hello;
 use crate::ingest::{EventSink, Ingest, batches};
 use crate::options::{OptionError, Options, Roles};
-use crate::orders::{Orders, orders};
+use crate::orders::{Orders, blob, orders};
 use crate::pki::{self, Authority, GatewayLeaf, PkiError, Root};
 use crate::refuse::Refusal;
 use crate::renew::renew;
@@ -223,7 +223,8 @@ fn router(parts: &Parts) -> Router {
         router = router.route(wire::PATH_BATCHES, post(batches).with_state(ingest)).route(wire::PATH_HELLO, post(hello));
     }
     if let Some(parts) = parts.orders.clone() {
-        router = router.route(wire::PATH_ORDERS, get(orders).with_state(parts));
+        let path = format!("{}/{{sha256}}", wire::PATH_BLOBS);
+        router = router.route(wire::PATH_ORDERS, get(orders).with_state(parts.clone())).route(&path, get(blob).with_state(parts));
     }
     if let Some(enrolment) = parts.enrolment.clone() {
         router = router

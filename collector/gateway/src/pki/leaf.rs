@@ -16,6 +16,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{Authority, GatewayCertificate, PkiError, files};
 use crate::clock;
+use crate::options::Options;
 
 /// How soon a failed renewal is tried again: the old leaf has a third of its life left.
 const RETRY: Duration = Duration::from_secs(60);
@@ -62,6 +63,20 @@ impl GatewayLeaf {
 fn usable(certificate: GatewayCertificate) -> Result<CertifiedKey, PkiError> {
     let provider = rustls::crypto::ring::default_provider();
     CertifiedKey::from_der(certificate.chain, certificate.key, &provider).map_err(|error| PkiError::Make(error.to_string()))
+}
+
+/// A leaf of the server CA for another port of this process (the API's), renewed until `stop`. Names are those of the
+/// gateway: who may reach the one by a name may reach the other by it.
+///
+/// # Errors
+/// [`PkiError`]: there is no CA with its key here, or it cannot be used.
+pub fn own_certificate(options: &Options, stop: CancellationToken) -> Result<Arc<dyn ResolvesServerCert>, PkiError> {
+    let authority = Arc::new(Authority::open(&options.pki)?);
+    let hostname = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let (names, life) = (options.all_names(&hostname), options.certificate_life());
+    let leaf = Arc::new(GatewayLeaf::new(authority.issue_gateway(&names, life, clock::now_us())?)?);
+    tokio::spawn(keep_renewed(leaf.clone(), authority, names, life, stop));
+    Ok(leaf)
 }
 
 /// Issues a new leaf at two thirds of every leaf's life until `stop`.

@@ -25,6 +25,7 @@ use crate::clock;
 
 pub use csr::CsrError;
 pub(crate) use csr::check as check_csr;
+pub use leaf::own_certificate;
 pub(crate) use leaf::{GatewayLeaf, keep_renewed, read_provided, watch_files};
 
 /// Life of the server CA: agents pin it, so it outlives several generations of hosts.
