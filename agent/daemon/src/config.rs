@@ -29,6 +29,8 @@ pub struct Config {
     pub uplink: UplinkConfig,
     /// How files are scanned.
     pub scan: ScanConfig,
+    /// What signed orders may cost.
+    pub orders: OrdersConfig,
 }
 
 /// Where events come from.
@@ -168,6 +170,27 @@ impl ScanConfig {
     }
 }
 
+/// What signed orders may cost on this host. An order may ask for less, never for more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OrdersConfig {
+    /// Whether signed scans are carried out at all; without, they are refused with this reason.
+    pub scans: bool,
+    /// Time of one scan (seconds).
+    pub max_seconds: u64,
+    /// Bytes that one scan may read, those of archive members included.
+    pub max_total_bytes: u64,
+    /// Larger files are not scanned as one piece (bytes); they are named as unknown.
+    pub max_file_bytes: u64,
+}
+
+impl Default for OrdersConfig {
+    fn default() -> Self {
+        // Six hours at the lowest priority are enough for any one host; the worker holds one file in memory.
+        Self { scans: true, max_seconds: 6 * 3600, max_total_bytes: 4 << 40, max_file_bytes: 128 << 20 }
+    }
+}
+
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -268,6 +291,12 @@ impl Config {
         }
         if self.scan.memory_bytes < 64 << 20 {
             return range("scan.memory_bytes", self.scan.memory_bytes.to_string(), "at least 64 MiB (67108864)");
+        }
+        if !(1..=7 * 24 * 3600).contains(&self.orders.max_seconds) {
+            return range("orders.max_seconds", self.orders.max_seconds.to_string(), "1 to 604800");
+        }
+        if self.orders.max_file_bytes > 1 << 30 {
+            return range("orders.max_file_bytes", self.orders.max_file_bytes.to_string(), "at most 1 GiB (1073741824)");
         }
         Ok(())
     }

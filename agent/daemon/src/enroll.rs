@@ -8,7 +8,7 @@ use std::io;
 use beffroi_schema::session::{
     CertificateResponse, EnrollRequest, EnrollToken, PURPOSE_ENROLL, RenewRequest, TokenError, sign_proof,
 };
-use beffroi_schema::{AgentId, SigningKey};
+use beffroi_schema::{AgentId, KeyId, SigningKey};
 
 use crate::clock::now_us;
 use crate::config::UplinkConfig;
@@ -38,6 +38,9 @@ pub enum EnrollError {
     /// The gateway.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
+    /// The token names a root that cannot be one.
+    #[error("the token cannot be used: {0}")]
+    Root(&'static str),
     /// The answer contradicts the token or this host.
     #[error("the gateway's answer is not accepted: {0}; nothing was stored, tell the operator of the collector")]
     Answer(String),
@@ -77,6 +80,7 @@ impl TlsRequest {
 /// [`EnrollError`]; nothing is stored then except a new identity key.
 pub async fn enroll(layout: &Layout, token: &str, config: &UplinkConfig, uplink: &User) -> Result<Enrolment, EnrollError> {
     let token = EnrollToken::parse(token)?;
+    check_root(&token.root_sha256)?;
     layout.prepare(uplink)?;
     let key = load_or_make_key(layout)?;
     let agent_id = AgentId::of_public_key(&key.verifying_key().to_bytes());
@@ -91,12 +95,22 @@ pub async fn enroll(layout: &Layout, token: &str, config: &UplinkConfig, uplink:
         tenant: token.tenant,
         agent_id,
         ca_sha256: token.ca_sha256.to_ascii_lowercase(),
-        root_sha256: token.root_sha256,
+        // From the token, which the operator made from a file of theirs; never from what a server answers.
+        root_sha256: token.root_sha256.to_ascii_lowercase(),
         enrolled_at: now_us(),
         labels: answer.labels,
     };
     enrolment.store(layout)?;
     Ok(enrolment)
+}
+
+fn check_root(root_sha256: &str) -> Result<(), EnrollError> {
+    match root_sha256.parse::<KeyId>() {
+        Err(_) if !root_sha256.is_empty() => Err(EnrollError::Root(
+            "its root_sha256 is no key id of 64 hex digits; have the token made again with `beffroi enroll token`",
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn enroll_request(token: &EnrollToken, key: &SigningKey, request: &TlsRequest) -> EnrollRequest {

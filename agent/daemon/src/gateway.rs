@@ -1,12 +1,13 @@
-//! HTTP towards the gateway: enrolment, renewal, hello, batches.
+//! HTTP towards the gateway: enrolment, renewal, hello, batches, what comes down.
 //!
 //! Owns the client with its limits (time, answer size, no redirects, no proxy from the environment) and the sorting of
 //! answers: unreachable, busy with a time to wait, refused with a code and what to do.
 
 use std::time::Duration;
 
-use beffroi_schema::session::{CertificateResponse, EnrollRequest, ErrorBody, Hello, RenewRequest};
-use beffroi_schema::wire::{CONTENT_TYPE_BATCH, PATH_BATCHES, PATH_ENROLL, PATH_HELLO, PATH_RENEW};
+use beffroi_schema::limits::MAX_BLOB_BYTES;
+use beffroi_schema::session::{CertificateResponse, EnrollRequest, ErrorBody, Hello, OrdersResponse, RenewRequest};
+use beffroi_schema::wire::{CONTENT_TYPE_BATCH, PATH_BATCHES, PATH_BLOBS, PATH_ENROLL, PATH_HELLO, PATH_ORDERS, PATH_RENEW};
 use bytes::Bytes;
 use reqwest::{StatusCode, header};
 use rustls::ClientConfig;
@@ -17,6 +18,10 @@ use crate::tls::with_causes;
 
 /// Largest answer that is read (bytes): certificates and errors are a few KiB.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
+/// Largest answer to a poll: a MiB of envelopes and one of the largest on top, in base64.
+const MAX_ORDERS_BYTES: usize = 2 * 1024 * 1024;
+/// What a long poll may take beyond the time it asked for.
+const POLL_GRACE: Duration = Duration::from_secs(15);
 /// Longest pause that a gateway can ask for: a broken clock or a hostile proxy must not silence a host for a day.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// Longest error text taken over from an answer.
@@ -135,7 +140,7 @@ impl Gateway {
     /// [`GatewayError`]; the batch may have arrived all the same.
     pub async fn send_batch(&self, batch: Bytes) -> Result<(), GatewayError> {
         let request = self.http.post(self.at(PATH_BATCHES)).header(header::CONTENT_TYPE, CONTENT_TYPE_BATCH).body(batch);
-        let (status, retry_after, body) = self.exchange(request).await?;
+        let (status, retry_after, body) = self.exchange(request, MAX_ANSWER_BYTES).await?;
         match status {
             StatusCode::ACCEPTED => Ok(()),
             // Anything else, other successes included, is no promise that the bus has it.
@@ -143,19 +148,47 @@ impl Gateway {
         }
     }
 
+    /// Waits for what comes down after `after`, at most this long.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub async fn orders(&self, after: &str, wait: Duration) -> Result<OrdersResponse, GatewayError> {
+        let query = [("after", after), ("wait", &wait.as_secs().to_string())];
+        let request = self.http.get(self.at(PATH_ORDERS)).query(&query).timeout(wait + POLL_GRACE);
+        self.ask_within(request, MAX_ORDERS_BYTES).await
+    }
+
+    /// A rule text by its SHA-256 in hex. The caller checks the hash.
+    ///
+    /// # Errors
+    /// [`GatewayError`]; status 404 when the gateway does not have it.
+    pub async fn blob(&self, sha256: &str) -> Result<Vec<u8>, GatewayError> {
+        let request = self.http.get(self.at(&format!("{PATH_BLOBS}/{sha256}")));
+        let (status, retry_after, body) = self.exchange(request, MAX_BLOB_BYTES).await?;
+        if status.is_success() { Ok(body) } else { Err(refusal(status, retry_after, &body)) }
+    }
+
     fn at(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 
     async fn ask<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, GatewayError> {
-        let (status, retry_after, body) = self.exchange(request).await?;
+        self.ask_within(request, MAX_ANSWER_BYTES).await
+    }
+
+    async fn ask_within<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder, limit: usize) -> Result<T, GatewayError> {
+        let (status, retry_after, body) = self.exchange(request, limit).await?;
         if !status.is_success() {
             return Err(refusal(status, retry_after, &body));
         }
         serde_json::from_slice(&body).map_err(|error| GatewayError::Garbage(error.to_string(), self.base.clone()))
     }
 
-    async fn exchange(&self, request: reqwest::RequestBuilder) -> Result<(StatusCode, Option<Duration>, Vec<u8>), GatewayError> {
+    async fn exchange(
+        &self,
+        request: reqwest::RequestBuilder,
+        limit: usize,
+    ) -> Result<(StatusCode, Option<Duration>, Vec<u8>), GatewayError> {
         let unreachable =
             |error: reqwest::Error| GatewayError::Unreachable { url: self.base.clone(), why: with_causes(&error.without_url()) };
         let mut response = request.send().await.map_err(unreachable)?;
@@ -163,7 +196,7 @@ impl Gateway {
         let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            if body.len() + chunk.len() > limit {
                 return Err(GatewayError::Garbage("it is too long".into(), self.base.clone()));
             }
             body.extend_from_slice(&chunk);

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use beffroi_schema::{AgentId, SigningKey};
+use beffroi_schema::{AgentId, KeyId, SigningKey};
 use serde::{Deserialize, Serialize};
 
 use crate::layout::{Layout, read_json, read_small, write_whole};
@@ -61,7 +61,8 @@ pub struct Enrolment {
     pub agent_id: AgentId,
     /// SHA-256 of the server CA's certificate (DER), hex.
     pub ca_sha256: String,
-    /// SHA-256 of the CSIRT root key, hex; empty where none exists yet.
+    /// Key id of the CSIRT root that orders must chain to, hex; empty where none exists yet: then no order is taken. Only
+    /// a new enrolment changes it.
     #[serde(default)]
     pub root_sha256: String,
     /// When it happened, microseconds since 1970.
@@ -79,6 +80,11 @@ impl Enrolment {
     pub fn load(layout: &Layout) -> Result<Self, IdentityError> {
         let path = layout.enrolment();
         read_json(&path)?.ok_or(IdentityError::NotEnrolled { path })
+    }
+
+    /// The pinned root. A record that was damaged by hand pins none.
+    pub fn root(&self) -> Option<KeyId> {
+        self.root_sha256.parse().ok()
     }
 
     /// Writes the record.

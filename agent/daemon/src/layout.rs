@@ -5,8 +5,9 @@
 //! STATE/identity/            root, 0700   identity.key: only the sensor reads it
 //! STATE/tls/                 uplink, 0700 key.pem, certificate.pem, ca.pem
 //! STATE/spool/STREAM/        root writes, the uplink's group reads (02750)
-//! STATE/uplink/              uplink, 0755 cursors and status.json
-//! STATE/sensor/              root, 0755   heads and status.json
+//! STATE/uplink/              uplink, 0755 cursors, status.json, orders.cursor
+//! STATE/uplink/blobs/        uplink       rule texts by SHA-256, made by the uplink; whoever reads them checks the hash
+//! STATE/sensor/              root, 0755   heads, status.json, orders.json (0600)
 //! STATE/run/sensor.sock      root and the uplink's group (0660)
 //! ```
 //!
@@ -14,7 +15,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use beffroi_schema::Stream;
@@ -71,6 +72,21 @@ impl Layout {
         self.root.join("uplink/status.json")
     }
 
+    /// Rule texts that the uplink has fetched, by SHA-256 in hex.
+    pub fn blobs(&self) -> PathBuf {
+        self.root.join("uplink/blobs")
+    }
+
+    /// How far the uplink is in what comes down.
+    pub fn orders_cursor(&self) -> PathBuf {
+        self.root.join("uplink/orders.cursor")
+    }
+
+    /// What was accepted from above and is still to be done.
+    pub fn orders(&self) -> PathBuf {
+        self.root.join("sensor/orders.json")
+    }
+
     /// What the sensor says of itself.
     pub fn sensor_status(&self) -> PathBuf {
         self.root.join("sensor/status.json")
@@ -110,11 +126,17 @@ impl Layout {
         let path = if name.is_empty() { self.root.clone() } else { self.root.join(name) };
         let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot prepare {}: {error}", path.display()));
         DirBuilder::new().recursive(true).mode(mode).create(&path).map_err(named)?;
-        if !fs::symlink_metadata(&path).map_err(named)?.is_dir() {
+        let found = fs::symlink_metadata(&path).map_err(named)?;
+        if !found.is_dir() {
             return Err(named(io::Error::other("it is no folder")));
         }
-        if let (Some((uid, gid)), true) = (owner, nix::unistd::geteuid().is_root()) {
+        // What is right already is left alone: a sensor without the right to give files away must be able to start.
+        if let (Some((uid, gid)), true) = (owner, nix::unistd::geteuid().is_root())
+            && (found.uid(), found.gid()) != (uid, gid)
+        {
             chown(&path, Some(uid), Some(gid)).map_err(named)?;
+        } else if found.mode() & 0o7777 == mode {
+            return Ok(());
         }
         fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(named)
     }

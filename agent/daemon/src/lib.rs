@@ -12,6 +12,7 @@ pub mod host;
 pub mod identity;
 pub mod layout;
 pub mod local;
+pub mod orders;
 pub mod sensing;
 pub mod spool;
 pub mod status;

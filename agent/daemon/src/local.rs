@@ -1,7 +1,7 @@
-//! The one socket between the agent's processes: the uplink has a renewal signed and reports damage, `status` asks.
+//! The one socket between the agent's processes: the uplink has a renewal signed, reports damage, hands in what came down.
 //!
 //! Owns the protocol (one JSON line each way, one exchange a connection), its limits, and the check of who is asking.
-//! The sensor signs nothing but the proof of a renewal, at its own time.
+//! The sensor signs nothing but the proof of a renewal, at its own time, and believes nothing of an order but its chain.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::users::User;
 
-/// Longest line: a certificate request is below 2 KiB, a status below 32 KiB.
-const MAX_LINE_BYTES: u64 = 64 * 1024;
+/// Longest line: the largest envelope (256 KiB) in base64, and its name. Everything else is far below.
+const MAX_LINE_BYTES: u64 = 384 * 1024;
 /// Longest certificate request that is signed.
 const MAX_CSR_BYTES: usize = 8 * 1024;
 /// A peer that does not speak or listen is left after this.
@@ -39,6 +39,13 @@ pub enum Ask {
         /// Unreadable bytes.
         bytes: u64,
     },
+    /// Something came down from the gateway.
+    Order {
+        /// An encoded `Signed`, base64, as it came.
+        envelope: String,
+    },
+    /// Which rule texts are needed for the orders that were accepted?
+    Wants,
 }
 
 /// What is answered.
@@ -54,6 +61,11 @@ pub enum Answer {
     },
     /// It was noted.
     Noted,
+    /// Rule texts that are needed and not here.
+    Wants {
+        /// SHA-256, hex.
+        blobs: Vec<String>,
+    },
     /// It was not done.
     Refused {
         /// Why.

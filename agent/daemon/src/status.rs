@@ -5,7 +5,7 @@
 
 use beffroi_log::{LogReader, read_cursor};
 use beffroi_schema::batch::HookState;
-use beffroi_schema::{AgentId, Epoch, Stream};
+use beffroi_schema::{AgentId, Epoch, KeyId, Stream};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::now_us;
@@ -13,6 +13,7 @@ use crate::enroll::certificate_validity;
 use crate::host::Cost;
 use crate::identity::Enrolment;
 use crate::layout::{Layout, read_json};
+use crate::orders::OrdersStatus;
 use crate::spool::StreamStats;
 use crate::uplink::UplinkStatus;
 
@@ -71,6 +72,9 @@ pub struct SensorStatus {
     pub counters: Vec<(String, u64)>,
     /// Scanning.
     pub scan: ScanStatus,
+    /// Signed orders.
+    #[serde(default)]
+    pub orders: OrdersStatus,
     /// Streams.
     pub streams: Vec<StreamStats>,
     /// CPU and memory of all processes of the agent.
@@ -105,6 +109,9 @@ pub struct Report {
     pub agent_id: Option<AgentId>,
     /// Gateway.
     pub gateway: Option<String>,
+    /// Key id of the pinned root; none: this host takes no orders.
+    #[serde(default)]
+    pub root: Option<KeyId>,
     /// End of the certificate's life, microseconds since 1970.
     pub certificate_not_after: Option<i64>,
     /// Whether the sensor process is alive.
@@ -146,6 +153,7 @@ pub fn gather(layout: &Layout) -> Report {
             .or_else(|| uplink.as_ref().and_then(|status| status.certificate_not_after)),
         tenant: enrolment.as_ref().map(|enrolment| enrolment.tenant.clone()),
         agent_id: enrolment.as_ref().map(|enrolment| enrolment.agent_id),
+        root: enrolment.as_ref().and_then(Enrolment::root),
         gateway: enrolment.map(|enrolment| enrolment.gateway),
         sensor_alive: sensor.as_ref().is_some_and(|status| status.running && alive(status.pid, status.updated_at)),
         uplink_alive: uplink.as_ref().is_some_and(|status| alive(status.pid, status.updated_at)),

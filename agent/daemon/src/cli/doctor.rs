@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
+use beffroi_schema::down::VOCABULARY;
 use beffroi_schema::limits::{MAX_CLOCK_SKEW_US, OLDEST_SCHEMA, SCHEMA_VERSION};
 use beffroi_schema::session::Hello;
 use serde::Serialize;
@@ -70,7 +71,7 @@ fn print_table(checks: &[Check]) {
 }
 
 fn local_checks(layout: &Layout, config: &Config, report: &Report) -> Vec<Check> {
-    let mut checks = vec![enrolment_check(layout), certificate_check(report)];
+    let mut checks = vec![enrolment_check(layout), root_check(report), certificate_check(report)];
     checks.push(if report.sensor_alive {
         good("sensor", "running")
     } else {
@@ -118,6 +119,21 @@ fn enrolment_check(layout: &Layout) -> Check {
     match loaded {
         Ok(enrolment) => good("enrolment", format!("{}, tenant {}", enrolment.agent_id, enrolment.tenant)),
         Err(error) => bad("enrolment", error.to_string(), "run `beffroi-agent enroll --token-file FILE`, as root"),
+    }
+}
+
+/// No root is no fault, but whoever expects hunts to reach this host must hear of it.
+fn root_check(report: &Report) -> Check {
+    let problem = report.sensor.as_ref().map(|sensor| sensor.orders.problem.as_str()).unwrap_or_default();
+    match (report.root, problem) {
+        (Some(_), problem) if !problem.is_empty() => {
+            bad("orders", problem, "restore or remove the file, then restart the sensor")
+        }
+        (Some(root), _) => good("orders", format!("taken under root {root}")),
+        (None, _) => good(
+            "orders",
+            "none are taken: no root is pinned; to change that, enrol again (--again) with a token that names a root",
+        ),
     }
 }
 
@@ -226,7 +242,7 @@ async fn greeting(layout: &Layout, config: &Config, enrolment: &Enrolment) -> Ve
         schema_oldest: OLDEST_SCHEMA,
         schema_newest: SCHEMA_VERSION,
         hooks: Vec::new(),
-        orders: Vec::new(),
+        orders: VOCABULARY.map(str::to_owned).to_vec(),
         codecs: vec!["zstd".into()],
         ts: now_us(),
     };

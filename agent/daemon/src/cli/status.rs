@@ -10,6 +10,7 @@ use comfy_table::{Table, presets};
 use super::Output;
 use crate::clock::{bytes, now_us, span};
 use crate::layout::Layout;
+use crate::orders::OrdersStatus;
 use crate::status::{Report, SensorStatus, gather};
 use crate::uplink::UplinkStatus;
 
@@ -36,6 +37,9 @@ fn table(report: &Report) -> String {
     };
     row("agent", format!("beffroi-agent {}, state in {}", report.version, report.state));
     row("enrolled", enrolled(report));
+    if report.enrolled {
+        row("root", report.root.map_or("none is pinned: this host takes no orders".into(), |root| root.to_string()));
+    }
     if let Some(not_after) = report.certificate_not_after {
         row("certificate", expiry(not_after));
     }
@@ -87,6 +91,7 @@ fn sensor_rows(sensor: &SensorStatus, row: &mut impl FnMut(&str, String)) {
     let scan = &sensor.scan;
     let figures = format!("{} matches, {} clean, {} unknown, {} restarts", scan.matches, scan.clean, scan.unknown, scan.restarts);
     row("scan", if scan.on { format!("on, {} rules, {figures}", scan.rules) } else { format!("off: {}", scan.detail) });
+    order_rows(&sensor.orders, row);
     let lost: u64 = sensor.streams.iter().map(|stream| stream.lost).sum();
     row("lost on the spool", lost.to_string());
     let up = sensor.updated_at.saturating_sub(sensor.started_at).max(1);
@@ -99,6 +104,21 @@ fn sensor_rows(sensor: &SensorStatus, row: &mut impl FnMut(&str, String)) {
             bytes(sensor.cost.rss_bytes)
         ),
     );
+}
+
+fn order_rows(orders: &OrdersStatus, row: &mut impl FnMut(&str, String)) {
+    let refused: u64 = orders.refused.values().sum();
+    let why = orders.refused.iter().map(|(code, count)| format!("{code} {count}")).collect::<Vec<_>>().join(", ");
+    let why = if why.is_empty() { why } else { format!(" ({why})") };
+    row("orders", format!("{} accepted, {refused} refused{why}, {} repeated", orders.accepted, orders.repeated));
+    if !orders.problem.is_empty() {
+        row("orders", format!("NONE TAKEN: {}", orders.problem));
+    }
+    for order in &orders.pending {
+        let figures = format!("{} files scanned, {} matched", order.files_scanned, order.files_matched);
+        let until = beffroi_schema::json::rfc3339(order.expires);
+        row(&format!("order {}", order.id), format!("{}, by {:?}, until {until}, {figures}", order.state.name(), order.operator));
+    }
 }
 
 fn uplink_rows(uplink: &UplinkStatus, row: &mut impl FnMut(&str, String)) {
@@ -122,6 +142,9 @@ fn uplink_rows(uplink: &UplinkStatus, row: &mut impl FnMut(&str, String)) {
     );
     if let Some((at, failure)) = &uplink.last_failure {
         row("last failure", format!("{} ago: {failure}", span(now_us() - at)));
+    }
+    if !uplink.orders.problem.is_empty() {
+        row("fetching orders", uplink.orders.problem.clone());
     }
     for (stream, why) in &uplink.blocked {
         row(&format!("blocked {stream}"), why.clone());

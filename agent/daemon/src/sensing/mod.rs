@@ -1,10 +1,11 @@
 //! The sensor process: drives the sensor, has files scanned, spools what comes, answers on the agent's socket.
 //!
-//! Owns four threads: the sensor (this one), the spool (the only one with the identity key in use), the scanner, the
-//! socket. They are joined by bounded queues; a full spool queue slows the sensor down, whose own rings then count what
+//! Owns five threads: the sensor (this one), the spool (the only one with the identity key in use), the scanner, the
+//! socket, and the one that carries out signed orders. They are joined by bounded queues; a full spool queue slows the sensor down, whose own rings then count what
 //! they lose; a full scan queue is counted and declared. A stop drains: what the sensor still holds is spooled, and what
 //! could not be made durable is counted.
 
+mod ordering;
 mod scanning;
 mod spooling;
 
@@ -25,11 +26,13 @@ use crate::config::Config;
 use crate::identity::{Enrolment, IdentityError, load_enrolled_key};
 use crate::layout::Layout;
 use crate::local::{Answer, Ask, LocalServer};
+use crate::orders::{OrderDesk, OrdersStatus};
 use crate::spool::{Author, Role, Spool, SpoolError, gap};
 use crate::status::ScanStatus;
 use crate::stop::Stop;
 use crate::users::User;
 
+use ordering::Ordering;
 use scanning::ScanDesk;
 use spooling::Spooler;
 
@@ -66,6 +69,7 @@ struct Shared {
     hooks: Vec<HookState>,
     counters: Vec<(String, u64)>,
     scan: ScanStatus,
+    orders: OrdersStatus,
 }
 
 type Board = Arc<Mutex<Shared>>;
@@ -79,6 +83,7 @@ pub fn run(layout: &Layout, config: &Config, stop: &Stop) -> Result<u64, Sensing
     layout.prepare(&uplink)?;
     let enrolment = Enrolment::load(layout)?;
     let key = load_enrolled_key(layout, &enrolment)?;
+    let root = enrolment.root();
     let host = crate::host::info();
     // Before the epoch begins: its first record says that somebody watches, and loading probes takes a while. What happens
     // meanwhile belongs to the dead time; what the probes see early waits in their rings.
@@ -91,16 +96,20 @@ pub fn run(layout: &Layout, config: &Config, stop: &Stop) -> Result<u64, Sensing
         host,
     };
     let agent = author.agent;
+    let host = ordering::host(&author, root, config);
     let spool = Spool::open(layout, author, &config.spool, Role::Sensor)?;
     let board = Board::default();
     let (records, incoming) = sync_channel(QUEUE_RECORDS);
     let spooler = Spooler::new(spool, layout.clone(), incoming, Arc::clone(&board));
     let spooling = thread::Builder::new().name("spool".into()).spawn(move || spooler.run())?;
     let desk = ScanDesk::start(&config.scan, records.clone(), Arc::clone(&board))?;
-    serve(layout, &uplink, key, records.clone())?;
+    let orders = Ordering::start(layout, config, host, records.clone())?;
+    serve(layout, &uplink, key, records.clone(), orders.desk())?;
     tracing::info!(probes = sensor.has_probes(), epoch_of = %agent, "sensing");
-    let sensed = sense(sensor, layout, &desk, &records, &board, stop);
+    let desks = Desks { scan: &desk, orders: &orders.desk() };
+    let sensed = sense(sensor, layout, &desks, &records, &board, stop);
     desk.stop();
+    orders.stop();
     let _ = records.send(Note::Stop);
     drop(records);
     let abandoned = join_within(spooling, LONGEST_DRAIN);
@@ -111,19 +120,27 @@ pub fn run(layout: &Layout, config: &Config, stop: &Stop) -> Result<u64, Sensing
 /// What comes to the spool.
 enum Note {
     Record(Stream, Record),
+    /// Make everything before durable, and say whether that worked.
+    Settle(SyncSender<bool>),
     Stop,
+}
+
+/// Who is told what the sensor sees, and who is asked how things stand.
+struct Desks<'a> {
+    scan: &'a ScanDesk,
+    orders: &'a OrderDesk,
 }
 
 fn sense(
     mut sensor: Sensor,
     layout: &Layout,
-    desk: &ScanDesk,
+    desks: &Desks<'_>,
     records: &SyncSender<Note>,
     board: &Board,
     stop: &Stop,
 ) -> Result<(), SensingError> {
     let mut sink = |record: Record| {
-        desk.offer(&record);
+        desks.scan.offer(&record);
         let stream = match &record {
             Record::Event(event) => event.stream(),
             _ => Stream::Detection,
@@ -142,34 +159,39 @@ fn sense(
                     sensor.exclude(pid);
                 }
             }
-            let lost = desk.take_lost();
+            let lost = desks.scan.take_lost();
             if lost > 0 {
                 sink(Record::Gap(gap(GapReason::SourceLost, "scan", Some(lost), (now_us(), now_us()))));
             }
+            let orders = desks.orders.status();
             let mut board = board.lock().unwrap_or_else(PoisonError::into_inner);
             board.hooks = sensor.hooks();
             board.counters = sensor.counters();
+            board.orders = orders;
         }
     }
     Ok(sensor.finish(&mut sink)?)
 }
 
-/// This process, the scan worker, the uplink and the supervisor, as far as they are known.
+/// This process, its scan workers, the uplink and the supervisor, as far as they are known.
 fn own_processes(layout: &Layout, board: &Board) -> Vec<u32> {
     let uplink = crate::layout::read_json::<crate::uplink::UplinkStatus>(&layout.uplink_status()).ok().flatten();
     let parent = nix::unistd::getppid().as_raw().cast_unsigned();
     let others = uplink.map(|status| status.pid).into_iter().chain([parent]).filter(|pid| crate::host::is_ours(*pid));
-    let scan = board.lock().unwrap_or_else(PoisonError::into_inner).scan.pid;
-    [std::process::id()].into_iter().chain(scan).chain(others).collect()
+    let board = board.lock().unwrap_or_else(PoisonError::into_inner);
+    let workers = board.scan.pid.into_iter().chain(board.orders.worker);
+    [std::process::id()].into_iter().chain(workers).chain(others).collect()
 }
 
-fn serve(layout: &Layout, uplink: &User, key: SigningKey, records: SyncSender<Note>) -> io::Result<()> {
+fn serve(layout: &Layout, uplink: &User, key: SigningKey, records: SyncSender<Note>, orders: Arc<OrderDesk>) -> io::Result<()> {
     let server = LocalServer::bind(&layout.socket(), uplink)?;
     let answer = move |ask: Ask| match ask {
         Ask::SignRenewal { csr } => {
             let ts = now_us();
             Answer::Signed { ts, proof: sign_proof(&key, PURPOSE_RENEW, &csr, ts) }
         }
+        Ask::Order { envelope } => ordering::hand_in(&orders, &envelope),
+        Ask::Wants => ordering::wants(&orders),
         Ask::Damaged { stream, bytes } => {
             tracing::error!(stream = stream.name(), bytes, "the uplink found unreadable batches");
             let damage = gap(GapReason::SpoolDamaged, stream.name(), None, (now_us(), now_us()));

@@ -50,28 +50,31 @@ impl Spooler {
             let due = [Some(self.heartbeat_due), Some(self.status_due), self.spool.next_deadline()];
             let due = due.into_iter().flatten().min().map_or(LONGEST_WAIT, |due| due.saturating_duration_since(Instant::now()));
             match self.incoming.recv_timeout(due.min(LONGEST_WAIT)) {
-                Ok(Note::Record(stream, record)) => {
-                    if self.take(stream, record) {
+                Ok(note) => {
+                    if self.take(note) {
                         return self.end();
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Ok(Note::Stop) | Err(RecvTimeoutError::Disconnected) => return self.end(),
+                Err(RecvTimeoutError::Disconnected) => return self.end(),
             }
             self.upkeep();
         }
     }
 
-    /// Takes in a record and what waits behind it; true when a stop was among it.
-    fn take(&mut self, stream: Stream, record: Record) -> bool {
-        self.spool.push(stream, record);
-        for _ in 0..RECORDS_AT_ONCE {
-            match self.incoming.try_recv() {
-                Ok(Note::Record(stream, record)) => self.spool.push(stream, record),
+    /// Takes in a note and what waits behind it; true when a stop was among it.
+    fn take(&mut self, first: Note) -> bool {
+        let (mut next, mut left) = (Some(first), RECORDS_AT_ONCE);
+        while let Some(note) = next {
+            match note {
+                Note::Record(stream, record) => self.spool.push(stream, record),
+                // Whoever asked may have stopped waiting.
+                Note::Settle(done) => drop(done.send(self.spool.flush() == 0)),
                 // The queue is in order, so nothing comes behind a stop but what is not waited for.
-                Ok(Note::Stop) => return true,
-                Err(_) => return false,
+                Note::Stop => return true,
             }
+            left -= 1;
+            next = if left > 0 { self.incoming.try_recv().ok() } else { None };
         }
         false
     }
@@ -93,7 +96,8 @@ impl Spooler {
         let cost = self.cost();
         let (hooks, counters) = {
             let board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
-            (board.hooks.clone(), board.scan.counters().into_iter().chain(board.counters.iter().cloned()).collect())
+            let own = board.scan.counters().into_iter().chain(board.orders.counters());
+            (board.hooks.clone(), own.chain(board.counters.iter().cloned()).collect())
         };
         let stats = self.spool.stats();
         let heartbeat = Heartbeat {
@@ -119,6 +123,7 @@ impl Spooler {
         let author = self.spool.author();
         let board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
         let (hooks, counters, scan) = (board.hooks.clone(), board.counters.clone(), board.scan.clone());
+        let orders = board.orders.clone();
         drop(board);
         let status = SensorStatus {
             pid: std::process::id(),
@@ -129,6 +134,7 @@ impl Spooler {
             hooks,
             counters,
             scan,
+            orders,
             streams: self.spool.stats(),
             cost: self.cost(),
         };
@@ -139,8 +145,11 @@ impl Spooler {
     }
 
     fn end(mut self) -> u64 {
-        while let Ok(Note::Record(stream, record)) = self.incoming.try_recv() {
-            self.spool.push(stream, record);
+        while let Ok(note) = self.incoming.try_recv() {
+            // Whoever waits to have something settled finds out by its end: the stop makes everything durable.
+            if let Note::Record(stream, record) = note {
+                self.spool.push(stream, record);
+            }
         }
         self.spool.flush();
         // The last heartbeat names the final heads of all streams.

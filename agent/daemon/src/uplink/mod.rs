@@ -2,8 +2,11 @@
 //!
 //! Owns the connection, the cursors and the TLS certificate; holds no capability and no identity key. The gateway being
 //! away, busy or unwilling costs time, never a batch. A host that was revoked stops sending and says so in its status.
+//! Beside the sending, a task of its own waits for what comes down and hands it to the sensor, unjudged.
 
+mod blobs;
 mod lane;
+mod orders;
 mod pacing;
 mod renewal;
 mod schedule;
@@ -12,6 +15,7 @@ mod status;
 use std::time::Duration;
 
 use beffroi_schema::Stream;
+use beffroi_schema::down::VOCABULARY;
 use beffroi_schema::limits::{OLDEST_SCHEMA, SCHEMA_VERSION};
 use beffroi_schema::session::Hello;
 use tokio::sync::watch;
@@ -27,11 +31,13 @@ use crate::layout::{Layout, read_json};
 use crate::local::{Ask, ask};
 
 pub use lane::Acknowledged;
+pub use orders::PollStatus;
 pub use pacing::Pacing;
 pub use renewal::Signer;
 pub use status::{UplinkState, UplinkStatus};
 
 use lane::Lane;
+use orders::{Link, OrderPoll};
 use renewal::Renewal;
 use schedule::Schedule;
 use status::Status;
@@ -78,6 +84,9 @@ pub struct Uplink {
     renewal: Renewal,
     status: Status,
     greeted: Option<Instant>,
+    /// The connection, for the task that waits for orders.
+    link: watch::Sender<Option<Link>>,
+    polls: bool,
 }
 
 type Sent = (Stream, usize, Result<(), GatewayError>);
@@ -94,6 +103,9 @@ impl Uplink {
         }
         Ok(Self {
             gateway: connect(layout, config, &enrolment)?,
+            link: watch::Sender::new(None),
+            // A replay has no sensor to hand orders to.
+            polls: matches!(signer, Signer::Sensor(_)),
             layout: layout.clone(),
             config: config.clone(),
             enrolment,
@@ -109,7 +121,14 @@ impl Uplink {
     /// Sends until `stop` turns true; then waits a little for what is on the way.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut sending: JoinSet<Sent> = JoinSet::new();
+        let (told, polled) = watch::channel(PollStatus::default());
+        // Ends with the set: an order that is on the way then comes again.
+        let mut polling = JoinSet::new();
+        if self.polls {
+            polling.spawn(OrderPoll::new(&self.layout, self.link.subscribe(), told).run());
+        }
         while !*stop.borrow() {
+            self.status.now.orders.clone_from(&polled.borrow());
             self.status.now.certificate_not_after = self.renewal.not_after();
             self.status.write_if_due(false);
             let pause = self.turn(&mut sending).await;
@@ -119,7 +138,14 @@ impl Uplink {
                 _ = stop.changed() => {}
             }
         }
+        drop(polling);
         self.drain(sending).await;
+    }
+
+    /// Tells the task that waits for orders over which connection.
+    fn publish_link(&self, wanted: bool) {
+        let link = Link { gateway: self.gateway.clone(), enrolled_at: self.enrolment.enrolled_at };
+        self.link.send_replace(wanted.then_some(link));
     }
 
     /// Does what can be done now; returns how long to wait if nothing else happens.
@@ -199,6 +225,7 @@ impl Uplink {
             GatewayError::Refused { status: 403, .. } => {
                 tracing::error!(%error, "the gateway does not want this host; nothing more is sent");
                 self.status.now.state = UplinkState::Stopped;
+                self.publish_link(false);
                 self.status.write_if_due(true);
                 return;
             }
@@ -224,13 +251,14 @@ impl Uplink {
             schema_oldest: OLDEST_SCHEMA,
             schema_newest: SCHEMA_VERSION,
             hooks: hooks.unwrap_or_default(),
-            orders: Vec::new(),
+            orders: VOCABULARY.map(str::to_owned).to_vec(),
             codecs: vec!["zstd".into()],
             ts: now_us(),
         };
         match self.gateway.hello(&hello).await {
             Ok(answer) => {
                 self.greeted = Some(Instant::now());
+                self.publish_link(true);
                 self.status.now.gateway_software = answer.software;
                 self.status.now.clock_skew_us = Some(answer.ts.saturating_sub(now_us()));
                 if self.status.now.state != UplinkState::Sending {

@@ -44,7 +44,7 @@ impl Signer {
                 match answer.map_err(io::Error::other)?? {
                     Answer::Signed { ts, proof } => Ok((ts, proof)),
                     Answer::Refused { reason } => Err(io::Error::other(format!("the sensor does not sign: {reason}"))),
-                    Answer::Noted => Err(io::Error::other("the sensor answered something else")),
+                    Answer::Noted | Answer::Wants { .. } => Err(io::Error::other("the sensor answered something else")),
                 }
             }
         }

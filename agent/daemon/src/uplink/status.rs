@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::lane::Acknowledged;
+use super::orders::PollStatus;
 use crate::clock::now_us;
 use crate::layout::Layout;
 
@@ -56,6 +57,9 @@ pub struct UplinkStatus {
     pub blocked: Vec<(Stream, String)>,
     /// End of the certificate's life, microseconds since 1970.
     pub certificate_not_after: Option<i64>,
+    /// What comes down.
+    #[serde(default)]
+    pub orders: PollStatus,
     /// What the gateway calls itself.
     pub gateway_software: String,
     /// The gateway's clock less this host's (microseconds), as of the last hello.
@@ -86,6 +90,7 @@ impl Status {
             last_failure: None,
             blocked: Vec::new(),
             certificate_not_after: None,
+            orders: PollStatus::default(),
             gateway_software: String::new(),
             clock_skew_us: None,
         };

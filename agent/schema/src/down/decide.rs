@@ -61,6 +61,9 @@ pub enum Refusal {
     /// This host already has as many orders as it takes.
     #[error("this host already has {0} orders; cancel some or wait for their end")]
     Full(usize),
+    /// This host cannot read what it accepted before, so it cannot tell a new order from an old one.
+    #[error("this host cannot keep its record of orders: {0}")]
+    NoRecord(String),
     /// This host does not scan.
     #[error("this host cannot scan: {0}")]
     NoScanner(String),
@@ -83,6 +86,7 @@ impl Refusal {
             Self::Action => "unknown_action",
             Self::Limit(_) => "limit",
             Self::Full(_) => "too_many_orders",
+            Self::NoRecord(_) => "no_record",
             Self::NoScanner(_) => "no_scanner",
         }
     }
