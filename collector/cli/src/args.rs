@@ -18,8 +18,10 @@ mod scan;
 
 /// What every verb has in common, for `--help`.
 const AFTER_HELP: &str = "Data goes to stdout, talk to stderr. Ids may be cut to 6 digits or more.\n\
-    Exit codes: 0 done, 1 a scan found something (with --fail-on-match), 2 rules are broken, 3 usage or configuration,\n\
-    4 server or network, 5 not every host was scanned, 130 interrupted.";
+    Exit codes: 0 done, 1 a scan found something (--fail-on-match), 2 rules are broken, 3 usage or\n\
+    configuration, 4 server or network, 5 not every host was scanned, 130 interrupted.";
+/// Head under which every verb shows the options that all have.
+const EVERYWHERE: &str = "Everywhere";
 /// Rows that the API gives at most.
 const MAX_ROWS: std::ops::RangeInclusive<u64> = 1..=10_000;
 
@@ -28,22 +30,22 @@ const MAX_ROWS: std::ops::RangeInclusive<u64> = 1..=10_000;
 #[command(name = "beffroi", version, propagate_version = true, color = clap::ColorChoice::Never, after_help = AFTER_HELP)]
 pub struct Arguments {
     /// Configuration file (default: ~/.config/beffroi/config.toml, or BEFFROI_CONFIG).
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = EVERYWHERE)]
     pub config: Option<PathBuf>,
     /// Base URL of the API.
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", help_heading = EVERYWHERE)]
     pub api: Option<String>,
     /// File with the API token.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = EVERYWHERE)]
     pub token_file: Option<PathBuf>,
     /// Form of the answer (default: a table on a terminal, NDJSON in a pipe).
-    #[arg(long, short = 'o', global = true, value_enum)]
+    #[arg(long, short = 'o', global = true, value_enum, help_heading = EVERYWHERE)]
     pub output: Option<Form>,
     /// Time zone of what is shown, for example Europe/Paris (default: UTC).
-    #[arg(long, global = true, value_name = "ZONE")]
+    #[arg(long, global = true, value_name = "ZONE", help_heading = EVERYWHERE)]
     pub tz: Option<String>,
     /// Why this is asked; it stands in the audit beside the call.
-    #[arg(long, global = true, value_name = "TEXT")]
+    #[arg(long, global = true, value_name = "TEXT", help_heading = EVERYWHERE)]
     pub reason: Option<String>,
     /// What to do.
     #[command(subcommand)]

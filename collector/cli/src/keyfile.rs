@@ -38,7 +38,8 @@ pub fn load(path: &Path, passphrase: &Passphrase) -> Outcome<OperatorKey> {
                 passphrase::from_terminal(&format!("Passphrase of {}: ", crate::safe::terminal(&path.display().to_string())))?
             }
         };
-        let bad = |why: &str| Failure::usage(format!("{}: {why}", path.display()), KEY_HINT);
+        let bad =
+            |why: &str| Failure::usage(format!("{}: {why}", path.display()), "type it again, or name its --passphrase-file");
         let open = passphrase::decrypt(text, &given).map_err(bad)?;
         return OperatorKey::from_pkcs8_der(&open).map_err(|error| bad(&error.to_string()));
     }

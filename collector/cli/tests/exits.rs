@@ -27,6 +27,12 @@ fn usage_errors_are_3_and_say_what_to_write() {
         (&["enroll", "token", "--tenant", "t"], "--gateway"),
         (&["rules", "check", "/nonexistent"], "/nonexistent"),
         (&["bus", "topics"], "--config-collector"),
+        (&["scan", "start", "--path", "/", "--hosts", "x"], "--rules"),
+        (&["scan", "start", "-r", "/nonexistent", "--path", "/", "--hosts", "x"], "/nonexistent"),
+        (&["scan", "cancel", "ab"], "operator_key"),
+        (&["token", "create", "--name", "a", "--scope", "root", "--tenant", "t"], "analyst"),
+        (&["token", "create", "--name", "a", "--scope", "admin", "--tenant", "t", "--expires", "never"], "24h"),
+        (&["audit", "list", "--since", "yesterday"], "24h"),
     ] {
         let ran = stub.run(arguments);
         assert_eq!((ran.code, ran.out.as_str()), (Some(3), ""), "{arguments:?}: {}", ran.talk);
@@ -106,6 +112,21 @@ fn every_verb_has_help_that_names_its_purpose_and_a_manual_page() {
         "rules check",
         "rules test",
         "rules inert",
+        "scan start",
+        "scan list",
+        "scan status",
+        "scan results",
+        "scan cancel",
+        "key root new",
+        "key operator new",
+        "key certify",
+        "key revoke",
+        "key show",
+        "token create",
+        "token list",
+        "token revoke",
+        "audit list",
+        "whoami",
         "bus topics",
         "bus lag",
         "bus tail",
@@ -123,14 +144,23 @@ fn every_verb_has_help_that_names_its_purpose_and_a_manual_page() {
     }
     let search = Ran::of(&mut beffroi(&["events", "search", "--help"])).out;
     assert!(["FIELD=VALUE", "FIELD~TEXT", "FIELD~base64:TEXT", "FIELD~re:"].iter().all(|form| search.contains(form)), "{search}");
-    assert!(Ran::of(&mut beffroi(&["--help"])).out.contains("Exit codes: 0 done, 2 rules"));
+    let exits = Ran::of(&mut beffroi(&["--help"])).out;
+    assert!(exits.contains("Exit codes: 0 done, 1 a scan found something") && exits.contains("5 not every host"), "{exits}");
+    // Nothing that a shell could be pasted is broken over two lines.
+    for verb in [&["key", "--help"][..], &["scan", "start", "--help"]] {
+        let help = Ran::of(&mut beffroi(verb)).out;
+        assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+    }
 }
 
 #[test]
 fn completions_know_the_verbs() {
     for shell in ["bash", "zsh", "fish"] {
         let ran = Ran::of(&mut beffroi(&["completions", shell]));
-        assert!(ran.code == Some(0) && ran.out.contains("revoke"), "{shell}");
+        assert!(
+            ran.code == Some(0) && ["revoke", "certify", "whoami", "legal-basis"].iter().all(|word| ran.out.contains(word)),
+            "{shell}"
+        );
     }
 }
 

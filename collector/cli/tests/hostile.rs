@@ -61,6 +61,29 @@ fn verbs(text: &str) -> Vec<(Vec<&'static str>, Value)> {
         (vec!["enroll", "revoke", "ab"], json!({"token_id": t, "revoked": true})),
         (vec!["status"], status),
     ]
+    .into_iter()
+    .chain(issue_of_orders(t))
+    .collect()
+}
+
+/// Scans, tokens and the audit: what hosts, colleagues and servers may have written.
+fn issue_of_orders(t: &str) -> Vec<(Vec<&'static str>, Value)> {
+    let own = json!({"agent_id": t, "hostname": t, "state": "offline", "reason": t, "files_scanned": 1, "last_ts": t});
+    let scan = json!({"order_id": t, "tenant": t, "issued": t, "expires": t, "by": t, "operator_key": t, "note": t, "ticket": t,
+        "purpose": t, "legal_basis": t, "tlp": t, "pap": t, "paths": [t, t], "rules": [t], "state": t, "asked": 2, "answered": 1,
+        "refused": 1, "offline": 1, "files_scanned": 3, "hosts": [own.clone(), {"hostname": t, "state": "refused", "reason": t}]});
+    let token =
+        json!({"token_id": t, "name": t, "scope": t, "tenants": [t, t], "created": t, "by": t, "expires": t, "last_used": t});
+    let record = json!({"time": t, "by": t, "remote": t, "door": t, "operation": t, "asked": {t: [t, {"field": t}]}, "tenant": t,
+        "status": 200, "rows": 1, "ms": 1, "reason": t});
+    vec![
+        (vec!["scan", "list"], json!({"scans": [scan.clone()]})),
+        (vec!["scan", "status", "ab"], scan),
+        (vec!["token", "list"], json!({"tokens": [token]})),
+        (vec!["token", "revoke", "ab"], json!({"token_id": t, "revoked": true})),
+        (vec!["audit", "list"], json!({"records": [record]})),
+        (vec!["whoami"], json!({"name": t, "token_id": t, "scope": t, "tenants": [t], "expires": t})),
+    ]
 }
 
 /// Written anew here, so that a hole in the terminal's own list is seen.
@@ -133,6 +156,75 @@ fn is_within(shown: &Value, said: &Value) -> bool {
     match shown {
         Value::Array(_) => said.as_object().is_some_and(|said| said.values().any(|rows| rows == shown)),
         _ => without_gaps(shown) == without_gaps(said),
+    }
+}
+
+/// One answer serves both questions of this verb: the scan, and what it found.
+#[test]
+fn results_of_a_scan_are_shown_harmlessly_in_every_form() {
+    for hostile in CORPUS {
+        let row = json!({"ts": hostile, "host": hostile, "agent_id": hostile, "rule": hostile, "path": hostile, "sha256": hostile,
+            "reason": hostile, "alert": hostile});
+        let answer = json!({"order_id": "ab", "matches": [row.clone()], "unknown": [row], "asked": 1, "offline": 1, "files_unknown": 9,
+            "hosts": [{"hostname": hostile, "state": "offline"}]});
+        let stub = Stub::saying(answer);
+        for form in ["table", "json", "ndjson", "csv"] {
+            let verb = ["scan", "results", "ab", "--output", form];
+            let ran = stub.run(&verb);
+            check(&verb, form, hostile, &ran);
+            let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(ran.out.as_bytes());
+            let is_safe = |record: csv::StringRecord| !record.iter().any(is_formula);
+            assert!(form != "csv" || reader.records().all(|record| is_safe(record.unwrap())), "{}", ran.out);
+        }
+        let json: Value = serde_json::from_str(&stub.run(&["scan", "results", "ab", "-o", "json"]).out).unwrap();
+        assert_eq!((&json[0]["kind"], &json[1]["kind"], &json[0]["path"]), (&json!("match"), &json!("unknown"), &json!(hostile)));
+    }
+}
+
+/// Progress, the announcement and the last page of a scan, with hosts that are named to do harm.
+#[test]
+fn a_scan_that_is_waited_for_lets_no_host_act_on_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    for arguments in [
+        &["key", "root", "new", "--out", &at("")][..],
+        &["key", "operator", "new", "--out", &at(""), "--name", "o"],
+        &["key", "certify", "--root", &at(""), "--operator", &at("o.pub"), "--name", "o", "--tenant", "*"],
+    ] {
+        assert_eq!(Ran::of(&mut common::beffroi(arguments)).code, Some(0), "{arguments:?}");
+    }
+    std::fs::write(folder.path().join("r.yar"), "rule r { condition: true }").unwrap();
+    for hostile in CORPUS {
+        let mut host = common::host(hostile);
+        host["revoked"] = Value::Null;
+        host["tenant"] = json!("t");
+        let done = json!({"agent_id": "aa", "hostname": hostile, "state": "refused", "reason": hostile});
+        let scan = json!({"order_id": "ab", "asked": 1, "answered": 1, "refused": 1, "state": hostile, "note": hostile, "hosts": [done]});
+        let stub = Stub::new(move |call| match call.path.as_str() {
+            "/v1/hosts" => (200, json!({"hosts": [host.clone()]})),
+            _ => (200, scan.clone()),
+        });
+        for form in ["table", "json", "ndjson", "csv"] {
+            let ran = stub.run(&[
+                "scan",
+                "start",
+                "-r",
+                &at("r.yar"),
+                "--path",
+                "/opt/\u{1b}]0;x\u{7}",
+                "--hosts",
+                "*",
+                "--key",
+                &at("o.key"),
+                "--cert",
+                &at("o.beffroi"),
+                "--wait",
+                "-o",
+                form,
+            ]);
+            assert_eq!(ran.code, Some(5), "{}", ran.talk);
+            assert!(!ran.out.chars().any(acts) && !ran.talk.chars().any(acts), "{form} {hostile:?}\n{}{}", ran.out, ran.talk);
+        }
     }
 }
 

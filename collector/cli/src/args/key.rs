@@ -7,23 +7,28 @@ use clap::{Args, Subcommand, ValueEnum};
 /// What `key --help` says of keeping keys.
 const KEEPING: &str = "\
 Keeping keys
-  The root key certifies operators and revokes them; hosts pin its fingerprint when they enrol, and nothing on a server
-  holds it. Make it on a machine that has no network (this program needs none for `key`), keep that machine or an encrypted
-  medium in a safe, and keep a second copy elsewhere. It is needed once a month at most:
+  The root key certifies operators and revokes them. Hosts pin its fingerprint when they enrol,
+  and nothing on a server holds it. Make it on a machine without a network (`beffroi key` needs
+  none), keep that machine or an encrypted medium in a safe, and a second copy elsewhere. It is
+  needed once a month at most:
 
     offline   beffroi key root new --out /media/root --passphrase
     operator  beffroi key operator new --out ~/.config/beffroi --name alice --passphrase
-              carry alice.pub to the offline machine; a public key is no secret, but compare its id aloud
-    offline   beffroi key certify --root /media/root --operator alice.pub --name alice --tenant interieur --expires 30d
-              carry alice.beffroi back; private keys never travel
+              carry alice.pub over: it is no secret, but compare its id aloud
+    offline   beffroi key certify --root /media/root --operator alice.pub --name alice \\
+                --tenant interieur --expires 30d
+              carry alice.beffroi back: private keys never travel
     operator  beffroi scan start ... --key alice.key --cert alice.beffroi
 
 Files
-  NAME.key      private key, PKCS#8 in PEM, mode 0600; with --passphrase encrypted (scrypt, AES-256-CBC)
-  NAME.pub      public key, SubjectPublicKeyInfo in PEM
-  NAME.beffroi  certificate, revocation or order: a line `beffroi-signed-1 KIND`, then base64 of the envelope
-No file is ever overwritten, and private keys that others can read are refused. A passphrase is asked for on the terminal,
-or read from the first line of --passphrase-file; it is never taken from an argument or the environment.";
+  NAME.key      private key: PKCS#8 in PEM, mode 0600; with --passphrase encrypted by scrypt
+                and AES-256-CBC
+  NAME.pub      public key: SubjectPublicKeyInfo in PEM
+  NAME.beffroi  certificate, revocation or order: a line `beffroi-signed-1 KIND`, then base64
+                of the signed envelope
+  No file is ever overwritten, and private keys that others can read are refused. A passphrase
+  is asked for on the terminal, or read from the first line of --passphrase-file; it is never
+  taken from an argument or the environment.";
 
 /// Verbs of `key`.
 #[derive(Debug, Subcommand)]
@@ -63,7 +68,7 @@ pub enum Key {
         #[command(flatten)]
         secret: Passphrase,
     },
-    /// Stop keys for good: a list of key ids under the root, which replaces the list before it.
+    /// Stop keys for good: a list of key ids, signed by the root. Hosts never forget a key that was stopped.
     Revoke {
         /// The root's private key, or the folder with root.key and root.beffroi.
         #[arg(long, value_name = "FILE|DIR")]
@@ -71,7 +76,7 @@ pub enum Key {
         /// Ids of the keys that stop, 64 hex digits each, as `key show` prints them.
         #[arg(required = true, value_name = "KEYID")]
         keys: Vec<String>,
-        /// The revocation before this one; its keys stay stopped.
+        /// The revocation before this one: its keys are carried on, for hosts that never saw it.
         #[arg(long, value_name = "FILE")]
         previous: Option<PathBuf>,
         /// Where the revocation goes.

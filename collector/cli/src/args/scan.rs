@@ -9,7 +9,7 @@ use super::key::Passphrase;
 
 /// What `scan start --help` says of hosts and keys.
 const START_HELP: &str = "\
---hosts SELECTOR  one or more, separated by commas:
+--hosts SELECTOR, one or more, separated by commas:
     web-01          the host of this name
     web-*           every host whose name fits (* is any text)
     1f2e3d          the host whose agent id begins with this (6 digits or more)
@@ -17,10 +17,12 @@ const START_HELP: &str = "\
     tenant:*        every host of the tenant, also those that enrol before the scan expires
 The first four are resolved now, and the order names the hosts; revoked hosts are left out.
 
-The rules are compiled here first: a file that does not load stops everything. The order is signed with your key and names
-the rules by their SHA-256; no server can change it, and each host checks it against the root it has pinned.
+The rules are compiled here first: a file that does not load stops everything. The order is
+signed with your key and names the rules by their SHA-256. No server can change it, and each
+host checks it against the root that it pinned when it enrolled.
 
-Exit codes with --wait: 0 every host answered and was scanned, 5 some were not, 1 something was found (--fail-on-match).";
+Exit codes with --wait: 0 every host answered and was scanned, 5 some were not, 1 something
+was found (--fail-on-match).";
 
 /// Verbs of `scan`.
 #[derive(Debug, Subcommand)]

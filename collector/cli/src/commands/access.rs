@@ -11,7 +11,7 @@ use crate::private_file::NewFile;
 use crate::safe::terminal;
 use crate::when;
 
-const TOKENS: [Column; 9] = [
+const TOKENS: [Column; 10] = [
     column("TOKEN", "/token_id", 0),
     column("NAME", "/name", 24),
     column("SCOPE", "/scope", 0),
@@ -19,22 +19,25 @@ const TOKENS: [Column; 9] = [
     column("CREATED", "/created", 0),
     column("BY", "/by", 24),
     column("EXPIRES", "/expires", 0),
+    column("EXPIRED", "/expired", 0),
     column("REVOKED", "/revoked", 0),
     column("LAST USED", "/last_used", 0),
 ];
-const CALLS: [Column; 10] = [
-    column("TIME", "/ts", 0),
+const CALLS: [Column; 11] = [
+    column("TIME", "/time", 0),
     column("BY", "/by", 24),
     column("FROM", "/remote", 0),
-    column("METHOD", "/method", 0),
-    column("PATH", "/path", 48),
-    rest("QUERY", "/query", 60),
+    column("DOOR", "/door", 0),
+    column("WHAT", "/operation", 24),
+    rest("ASKED", "/asked", 80),
+    column("TENANT", "/tenant", 16),
     column("STATUS", "/status", 0),
     column("ROWS", "/rows", 0),
     column("MS", "/ms", 0),
     column("REASON", "/reason", 40),
 ];
-const SELF: [(&str, &str); 4] = [("Name", "/name"), ("Scope", "/scope"), ("Tenants", "/tenants"), ("Expires", "/expires")];
+const SELF: [(&str, &str); 5] =
+    [("Name", "/name"), ("Token", "/token_id"), ("Scope", "/scope"), ("Tenants", "/tenants"), ("Expires", "/expires")];
 
 /// `token`.
 pub async fn token(client: &Client, output: &Output, verb: &Token) -> Outcome {
@@ -118,6 +121,9 @@ pub async fn audit(client: &Client, output: &Output, verb: &Audit) -> Outcome {
         say(&format!("no call since {} is known", span.since));
     } else if records.len() as u64 >= *limit {
         say(&format!("the newest {}; there may be more (--limit, --since, --by)", records.len()));
+    }
+    if let Some(behind) = answer["behind"].as_u64().filter(|behind| *behind > 0) {
+        say(&format!("{behind} newer calls are on record and not readable here yet"));
     }
     Ok(())
 }

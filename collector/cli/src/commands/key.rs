@@ -5,11 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use beffroi_schema::down::{self, Grant, KeyError, KeyId, OperatorKey, Revocation, SignedKind};
+use beffroi_schema::ids::is_tenant_name;
 use beffroi_schema::json::rfc3339;
-use beffroi_schema::limits::{
-    MAX_CERTIFICATE_TENANTS, MAX_CLOCK_SKEW_US, MAX_OPERATOR_CERTIFICATE_US, MAX_ORDER_TEXT_BYTES, MAX_SIGNED_BYTES,
-};
-use beffroi_schema::{ids::is_tenant_name, limits};
+use beffroi_schema::limits::{MAX_CERTIFICATE_TENANTS, MAX_CLOCK_SKEW_US, MAX_OPERATOR_CERTIFICATE_US, MAX_ORDER_TEXT_BYTES};
 use serde_json::{Value, json};
 
 use crate::args::{Algorithm, Key, KeyOperator, KeyRoot, NewPassphrase, Passphrase};
@@ -27,8 +25,8 @@ use crate::when::{self, now_us};
 
 /// Life of a root: ten years. A root is changed by enrolling hosts again, so it should outlive them.
 const ROOT_LIFE_US: i64 = 3_653 * 24 * 3600 * 1_000_000;
-/// Keys of one revocation: what an envelope holds with its certificate.
-const MAX_REVOKED: usize = (MAX_SIGNED_BYTES - limits::MAX_CERTIFICATE_BYTES - 1024) / 36;
+/// Keys of one revocation: what a host keeps.
+const MAX_REVOKED: usize = 4_096;
 
 const MADE: [(&str, &str); 11] = [
     ("Kind", "/kind"),

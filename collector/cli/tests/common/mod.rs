@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 #![allow(clippy::unwrap_used, reason = "a stub that cannot work must end its test")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -18,10 +18,11 @@ pub struct Call {
     pub path: String,
     pub query: String,
     pub token: String,
+    pub reason: String,
     pub body: Value,
 }
 
-type Answer = dyn Fn(&Call) -> (u16, Value) + Send + Sync;
+pub type Answer = dyn Fn(&Call) -> (u16, Value) + Send + Sync;
 
 /// The stub, and a home for the terminal with a configuration that names it.
 pub struct Stub {
@@ -70,6 +71,13 @@ impl Stub {
         Ran::of(&mut self.command(arguments))
     }
 
+    /// Adds a line to the configuration.
+    pub fn configure(&self, line: &str) {
+        let path = self.path("config.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, format!("{text}{line}\n")).unwrap();
+    }
+
     pub fn calls(&self) -> Vec<Call> {
         self.calls.lock().unwrap().clone()
     }
@@ -97,17 +105,25 @@ impl Ran {
 }
 
 fn serve(connection: TcpStream, calls: &Mutex<Vec<Call>>, answer: &Answer) {
-    let mut reader = BufReader::new(connection.try_clone().unwrap());
+    serve_on(connection, calls, answer);
+}
+
+/// One call over whatever carries it.
+pub fn serve_on(connection: impl Read + Write, calls: &Mutex<Vec<Call>>, answer: &Answer) {
+    let mut reader = BufReader::new(connection);
     let Some(call) = read_call(&mut reader) else { return };
     calls.lock().unwrap().push(call.clone());
     let (status, body) = answer(&call);
+    // How long a refusal asks to wait stands in its body, for the test that makes it.
+    let retry = body["retry_after"].as_u64().map_or_else(String::new, |seconds| format!("retry-after: {seconds}\r\n"));
     let body = body.to_string();
     let head = format!(
-        "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{retry}connection: close\r\n\r\n",
         body.len()
     );
     // The terminal may have gone; that is for its test to judge.
-    let _ = (&connection).write_all(format!("{head}{body}").as_bytes());
+    let mut connection = reader.into_inner();
+    let _ = connection.write_all(format!("{head}{body}").as_bytes()).and_then(|()| connection.flush());
 }
 
 fn read_call(reader: &mut impl BufRead) -> Option<Call> {
@@ -115,7 +131,7 @@ fn read_call(reader: &mut impl BufRead) -> Option<Call> {
     reader.read_line(&mut line).ok()?;
     let mut words = line.split_whitespace().map(str::to_owned);
     let (method, target) = (words.next()?, words.next()?);
-    let (mut length, mut token) = (0, String::new());
+    let (mut length, mut token, mut reason) = (0, String::new(), String::new());
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).ok()?;
@@ -123,6 +139,7 @@ fn read_call(reader: &mut impl BufRead) -> Option<Call> {
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.parse().ok()?,
             "authorization" => token = value.to_owned(),
+            "x-beffroi-reason" => reason = value.to_owned(),
             _ => {}
         }
     }
@@ -130,7 +147,7 @@ fn read_call(reader: &mut impl BufRead) -> Option<Call> {
     reader.read_exact(&mut body).ok()?;
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).ok()? };
-    Some(Call { method, path: path.into(), query: query.into(), token, body })
+    Some(Call { method, path: path.into(), query: query.into(), token, reason, body })
 }
 
 /// An alert as the API lists it.

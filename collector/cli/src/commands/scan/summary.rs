@@ -26,10 +26,11 @@ pub fn count(value: &Value, name: &str) -> u64 {
     value[name].as_u64().unwrap_or_default()
 }
 
-/// Names of the hosts in a state, safe for a terminal: the first few, and how many more.
-fn named(scan: &Value, state: &str) -> String {
+/// Names of the hosts in these states, safe for a terminal: the first few, and how many more.
+fn named(scan: &Value, states: &[&str]) -> String {
     let hosts = rows(scan, "hosts");
-    let names: Vec<String> = hosts.iter().filter(|host| host["state"] == state).map(name_of).collect();
+    let is_one = |host: &&Value| host["state"].as_str().is_some_and(|state| states.contains(&state));
+    let names: Vec<String> = hosts.iter().filter(is_one).map(name_of).collect();
     if names.is_empty() {
         return String::new();
     }
@@ -54,15 +55,18 @@ pub fn sentence(scan: &Value) -> String {
     let part = |name: &str, shown: &str| format!("{} {shown}", number(count(scan, name)));
     let mut hosts =
         vec![format!("asked {}", number(count(scan, "asked"))), format!("answered {}", number(count(scan, "answered")))];
-    for (state, counted) in
-        [("running", count(scan, "running")), ("cancelled", in_state(scan, "cancelled")), ("expired", in_state(scan, "expired"))]
-    {
+    for (shown, counted, states) in [
+        ("running", count(scan, "running"), &["accepted", "running"][..]),
+        ("waiting", in_state(scan, "asked"), &["asked"]),
+        ("cancelled", in_state(scan, "cancelled"), &["cancelled"]),
+        ("expired", in_state(scan, "expired"), &["expired"]),
+    ] {
         if counted > 0 {
-            hosts.push(format!("{state} {}{}", number(counted), named(scan, state)));
+            hosts.push(format!("{shown} {}{}", number(counted), named(scan, states)));
         }
     }
     for state in ["refused", "offline"] {
-        hosts.push(format!("{state} {}{}", number(count(scan, state)), named(scan, state)));
+        hosts.push(format!("{state} {}{}", number(count(scan, state)), named(scan, &[state])));
     }
     let files = [
         part("files_scanned", "files scanned"),
@@ -90,15 +94,15 @@ pub fn nothing_found(scan: &Value) -> String {
     let mut open = Vec::new();
     let silent = asked.saturating_sub(answered);
     if silent > 0 {
-        open.push(format!("{} without an answer{}", hosts(silent), named(scan, "offline")));
+        open.push(format!("{} without an answer{}", hosts(silent), named(scan, &["offline", "asked", "accepted", "running"])));
     }
     if refused > 0 {
-        open.push(format!("{} that refused{}", hosts(refused), named(scan, "refused")));
+        open.push(format!("{} that refused{}", hosts(refused), named(scan, &["refused"])));
     }
     for (state, how) in [("cancelled", "that stopped early"), ("expired", "that did not finish in time")] {
         let ended = in_state(scan, state);
         if ended > 0 {
-            open.push(format!("{} {how}{}", hosts(ended), named(scan, state)));
+            open.push(format!("{} {how}{}", hosts(ended), named(scan, &[state])));
         }
     }
     if unknown > 0 {
@@ -145,6 +149,8 @@ mod tests {
         let mut done = scan();
         done["answered"] = 12.into();
         assert!(is_complete(&done));
+        done["hosts"][0]["state"] = "asked".into();
+        assert!(sentence(&done).contains("answered 12, waiting 1 (pc-14), refused 0"), "{}", sentence(&done));
         done["refused"] = 1.into();
         assert!(!is_complete(&done));
         done["refused"] = 0.into();
