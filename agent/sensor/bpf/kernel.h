@@ -159,6 +159,7 @@ struct pt_regs {
 struct thread_info {
 	unsigned int status;
 };
+#define CALL_STATE status
 #elif defined(__TARGET_ARCH_arm64)
 struct pt_regs {
 	__u64 regs[31];
@@ -168,6 +169,7 @@ struct pt_regs {
 struct thread_info {
 	unsigned long flags;
 };
+#define CALL_STATE flags
 #else
 #error "where the arguments of a system call stand on this processor is not known"
 #endif

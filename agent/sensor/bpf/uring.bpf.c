@@ -25,48 +25,66 @@
 /* The request names its file by its place in a table of the ring instead of a descriptor. */
 #define REQ_FIXED_FILE 1
 
-static __always_inline void ask(__u32 op, __s32 dfd, struct filename *name, __s32 dfd2, struct filename *name2)
-{
-	struct file_scratch *scratch;
+/* A request about one or two paths. */
+struct wish {
+	__u32 op; /* enum file_op; 0 for a request that is not reported */
+	__s32 dfd;
+	__s32 dfd2;
+	struct filename *name;
+	struct filename *name2;
+};
 
-	if (!name || is_excluded(bpf_get_current_pid_tgid() >> 32, HOOK_URING))
-		return;
-	scratch = begin(op);
-	if (!scratch)
-		return;
-	scratch->record.header.flags |= FLAG_URING;
-	read_paths(scratch, dfd, (__u64)BPF_CORE_READ(name, name), dfd2, name2 ? (__u64)BPF_CORE_READ(name2, name) : 0,
-		   SPACE_KERNEL);
-	finish(scratch, HOOK_URING);
-}
-
-static __always_inline void ask_open(struct io_open *open)
+static __always_inline void wish_open(struct wish *wish, struct io_open *open)
 {
 	__u64 flags = BPF_CORE_READ(open, how.flags);
 
 	/* Whether the file is there already is not known yet: a wish to make it counts as making it. */
 	if (flags & (O_CREAT | O_TRUNC))
-		ask(flags & O_CREAT ? FILE_CREATE : FILE_OVERWRITE, BPF_CORE_READ(open, dfd), BPF_CORE_READ(open, filename), 0, NULL);
+		wish->op = flags & O_CREAT ? FILE_CREATE : FILE_OVERWRITE;
+	wish->dfd = BPF_CORE_READ(open, dfd);
+	wish->name = BPF_CORE_READ(open, filename);
 }
 
-static __always_inline void ask_unlink(struct io_unlink *unlink)
+static __always_inline void wish_unlink(struct wish *wish, struct io_unlink *unlink)
 {
-	__u32 op = BPF_CORE_READ(unlink, flags) & AT_REMOVEDIR ? FILE_RMDIR : FILE_UNLINK;
-
-	ask(op, BPF_CORE_READ(unlink, dfd), BPF_CORE_READ(unlink, filename), 0, NULL);
+	wish->op = BPF_CORE_READ(unlink, flags) & AT_REMOVEDIR ? FILE_RMDIR : FILE_UNLINK;
+	wish->dfd = BPF_CORE_READ(unlink, dfd);
+	wish->name = BPF_CORE_READ(unlink, filename);
 }
 
-static __always_inline void ask_rename(struct io_rename *rename)
+static __always_inline void wish_rename(struct wish *wish, struct io_rename *rename)
 {
-	ask(FILE_RENAME, BPF_CORE_READ(rename, old_dfd), BPF_CORE_READ(rename, oldpath), BPF_CORE_READ(rename, new_dfd),
-	    BPF_CORE_READ(rename, newpath));
+	wish->op = FILE_RENAME;
+	wish->dfd = BPF_CORE_READ(rename, old_dfd);
+	wish->name = BPF_CORE_READ(rename, oldpath);
+	wish->dfd2 = BPF_CORE_READ(rename, new_dfd);
+	wish->name2 = BPF_CORE_READ(rename, newpath);
 }
 
-static __always_inline void ask_link(struct io_link *link, __u32 op)
+static __always_inline void wish_link(struct wish *wish, struct io_link *link, __u32 op)
 {
-	__s32 from = op == FILE_SYMLINK ? AT_FDCWD : BPF_CORE_READ(link, old_dfd);
+	wish->op = op;
+	wish->dfd = op == FILE_SYMLINK ? AT_FDCWD : BPF_CORE_READ(link, old_dfd);
+	wish->name = BPF_CORE_READ(link, oldpath);
+	wish->dfd2 = BPF_CORE_READ(link, new_dfd);
+	wish->name2 = BPF_CORE_READ(link, newpath);
+}
 
-	ask(op, from, BPF_CORE_READ(link, oldpath), BPF_CORE_READ(link, new_dfd), BPF_CORE_READ(link, newpath));
+/* One place for all of them: the verifier follows each walk of a path by itself. */
+static __always_inline void report_wish(struct wish *wish)
+{
+	struct filename *name = wish->name, *name2 = wish->name2;
+	struct file_scratch *scratch;
+
+	if (!wish->op || !name || is_excluded(bpf_get_current_pid_tgid() >> 32, HOOK_URING))
+		return;
+	scratch = begin(wish->op);
+	if (!scratch)
+		return;
+	scratch->record.header.flags |= FLAG_URING;
+	read_paths(scratch, wish->dfd, (__u64)BPF_CORE_READ(name, name), wish->dfd2,
+		   name2 ? (__u64)BPF_CORE_READ(name2, name) : 0, SPACE_KERNEL);
+	finish(scratch, HOOK_URING);
 }
 
 static __always_inline void ask_close(struct io_close *close)
@@ -89,28 +107,29 @@ SEC("tp_btf/io_uring_submit_req")
 int BPF_PROG(on_submit, struct io_kiocb *req)
 {
 	struct io_async_msghdr *message;
+	struct wish wish = {};
 
 	/* Most requests read and write: they match nothing here. */
 	__u8 op = req->opcode;
 	switch (op) {
 	case OP_OPENAT:
 	case OP_OPENAT2:
-		ask_open((void *)req);
+		wish_open(&wish, (void *)req);
 		break;
 	case OP_CLOSE:
 		ask_close((void *)req);
 		break;
 	case OP_UNLINKAT:
-		ask_unlink((void *)req);
+		wish_unlink(&wish, (void *)req);
 		break;
 	case OP_RENAMEAT:
-		ask_rename((void *)req);
+		wish_rename(&wish, (void *)req);
 		break;
 	case OP_SYMLINKAT:
-		ask_link((void *)req, FILE_SYMLINK);
+		wish_link(&wish, (void *)req, FILE_SYMLINK);
 		break;
 	case OP_LINKAT:
-		ask_link((void *)req, FILE_LINK);
+		wish_link(&wish, (void *)req, FILE_LINK);
 		break;
 	case OP_CONNECT: {
 		struct io_connect *connect = (void *)req;
@@ -128,5 +147,6 @@ int BPF_PROG(on_submit, struct io_kiocb *req)
 				     SPACE_KERNEL, NET_SEND);
 		break;
 	}
+	report_wish(&wish);
 	return 0;
 }

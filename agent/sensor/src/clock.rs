@@ -19,6 +19,11 @@ pub fn boot_ns() -> u64 {
     u64::try_from(nanoseconds(ClockId::CLOCK_BOOTTIME)).unwrap_or(0)
 }
 
+/// Nanoseconds since boot without the time asleep.
+pub fn monotonic_ns() -> u64 {
+    u64::try_from(nanoseconds(ClockId::CLOCK_MONOTONIC)).unwrap_or(0)
+}
+
 /// Microseconds since 1970.
 pub fn wall_us() -> i64 {
     nanoseconds(ClockId::CLOCK_REALTIME) / 1_000

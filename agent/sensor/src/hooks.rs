@@ -157,3 +157,15 @@ pub static HOOKS: [Hook; 13] = [
     },
     Hook { name: "io_uring", probes: &[trace(Family::Uring, "on_submit")] },
 ];
+
+/// Numbers that some probe waits for, in either table, as the gate in `bpf/calls.bpf.c` reads them: 1 or 0 for each.
+pub fn wanted_numbers() -> Vec<u8> {
+    let mut wanted = vec![0; calls::TABLE as usize];
+    for probe in HOOKS.iter().flat_map(|hook| hook.probes) {
+        let (Place::Enter(calls) | Place::Exit(calls)) = probe.place else { continue };
+        for place in calls.iter().flat_map(|call| call.places()) {
+            wanted[(place % calls::TABLE) as usize] = 1;
+        }
+    }
+    wanted
+}

@@ -26,11 +26,13 @@ const MAX_RING: u32 = 256 << 20;
 /// Where events come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Source {
-    /// Kernel probes; a scan of /proc where they cannot be used.
+    /// Kernel probes; where they cannot be used, the best of the others.
     #[default]
     Auto,
     /// Kernel probes or an error.
     Kernel,
+    /// The kernel's process connector; a scan of /proc where it cannot be used.
+    Connector,
     /// A scan of /proc.
     Scan,
 }
@@ -99,6 +101,7 @@ pub struct Sensor {
     /// Counters and malformed records as of the last housekeeping, and when that was.
     declared: Vec<Counters>,
     declared_malformed: u64,
+    declared_fallback: u64,
     malformed: u64,
     declared_at: i64,
 }
@@ -112,7 +115,7 @@ impl Sensor {
         options.check()?;
         let mut without_probes = "not asked for".to_owned();
         let kernel = match options.source {
-            Source::Scan => None,
+            Source::Connector | Source::Scan => None,
             Source::Kernel => Some(Kernel::start(&options)?),
             Source::Auto => Kernel::start(&options).map_err(|error| without_probes = error.to_string()).ok(),
         };
@@ -121,8 +124,13 @@ impl Sensor {
         let eyes = match kernel {
             Some(kernel) => Eyes::Kernel(Box::new(kernel)),
             None => {
-                tracing::warn!(why = without_probes, "no kernel probes: short processes, files and network are not seen");
-                Eyes::Fallback(Fallback::new(&options.exclude_tgids))
+                let fallback = Fallback::new(&options.exclude_tgids, options.source != Source::Scan);
+                tracing::warn!(
+                    why = without_probes,
+                    instead = fallback.name(),
+                    "no kernel probes: files and network are not seen"
+                );
+                Eyes::Fallback(fallback)
             }
         };
         let now = Instant::now();
@@ -135,6 +143,7 @@ impl Sensor {
             last_housekeeping: now,
             declared: vec![Counters::default(); HOOKS.len()],
             declared_malformed: 0,
+            declared_fallback: 0,
             malformed: 0,
             declared_at: clock::wall_us(),
         })
@@ -171,10 +180,7 @@ impl Sensor {
                 std::thread::sleep(pause);
                 kernel.wait(timeout.saturating_sub(pause))
             }
-            Eyes::Fallback(fallback) => {
-                std::thread::sleep(timeout.min(fallback.due_in()));
-                Ok(())
-            }
+            Eyes::Fallback(fallback) => fallback.wait(timeout),
         }
     }
 
@@ -190,7 +196,7 @@ impl Sensor {
                 drained.complete_until.map_or(began, |until| until.min(began))
             }
             Eyes::Fallback(fallback) => {
-                fallback.scan(began, &mut |record| self.order.push(record));
+                fallback.drain(began, &mut |record| self.order.push(record));
                 u64::MAX
             }
         }
@@ -201,16 +207,23 @@ impl Sensor {
         self.composer.clock = Clock::measure();
         let (from, to) = (self.declared_at, clock::wall_us());
         self.declared_at = to;
-        if let Eyes::Kernel(kernel) = &self.eyes {
-            let counters = kernel.counters();
-            for ((hook, now), before) in HOOKS.iter().zip(&counters).zip(&self.declared) {
-                let lost = now.dropped.saturating_sub(before.dropped);
-                declare(sink, GapReason::KernelDrop, hook.name, lost, from, to);
+        match &self.eyes {
+            Eyes::Kernel(kernel) => {
+                let counters = kernel.counters();
+                for ((hook, now), before) in HOOKS.iter().zip(&counters).zip(&self.declared) {
+                    let lost = now.dropped.saturating_sub(before.dropped);
+                    declare(sink, GapReason::KernelDrop, hook.name, lost, from, to);
+                }
+                self.declared = counters;
+                let lost = self.malformed.saturating_sub(self.declared_malformed);
+                declare(sink, GapReason::SourceLost, "decoder", lost, from, to);
+                self.declared_malformed = self.malformed;
             }
-            self.declared = counters;
-            let lost = self.malformed.saturating_sub(self.declared_malformed);
-            declare(sink, GapReason::SourceLost, "decoder", lost, from, to);
-            self.declared_malformed = self.malformed;
+            Eyes::Fallback(fallback) => {
+                let lost = fallback.lost();
+                declare(sink, GapReason::KernelDrop, fallback.name(), lost.saturating_sub(self.declared_fallback), from, to);
+                self.declared_fallback = lost;
+            }
         }
     }
 

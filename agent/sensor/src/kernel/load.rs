@@ -8,7 +8,7 @@ use std::thread;
 use libbpf_rs::{MapCore, MapHandle, MapType, Object, ObjectBuilder, libbpf_sys};
 
 use super::{SensorOptions, chain};
-use crate::hooks::{Family, HOOKS};
+use crate::hooks::{Family, HOOKS, wanted_numbers};
 
 /// Bytes of `struct counters`.
 const COUNTERS_BYTES: u32 = 40;
@@ -106,6 +106,7 @@ fn load(family: Family, shared: &Shared, options: &SensorOptions) -> libbpf_rs::
             Some("process_ring") => map.set_max_entries(options.process_ring_bytes)?,
             Some("exec_scratches") => map.set_max_entries(u32::try_from(libbpf_rs::num_possible_cpus()?).unwrap_or(1))?,
             Some("activity_ring") => map.reuse_fd(shared.activity_ring.as_fd())?,
+            Some("calls.rodata") => map.set_initial_value(&wanted_numbers())?,
             Some("counters") => map.reuse_fd(shared.counters.as_fd())?,
             Some("excluded") => map.reuse_fd(shared.excluded.as_fd())?,
             _ => {}
