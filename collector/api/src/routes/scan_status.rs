@@ -49,6 +49,8 @@ pub(crate) struct ScanSummary {
     pub(crate) rules: Vec<String>,
     /// `running`, `done`, `cancelled` or `expired`.
     pub(crate) state: String,
+    /// Every host of the tenant was asked, also those that enrol before it expires.
+    pub(crate) whole_tenant: bool,
     /// Hosts that were asked.
     pub(crate) asked: u64,
     /// Hosts that accepted it.
@@ -147,6 +149,7 @@ impl Ordered {
             pap: scan.pap,
             paths: scan.paths,
             rules: scan.rules,
+            whole_tenant: scan.whole_tenant,
             asked: self.asked.len() as u64,
             ..ScanSummary::default()
         }
