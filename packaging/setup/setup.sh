@@ -4,7 +4,8 @@
 #   packaging/setup/setup.sh [run|test|bench]      (default: run)
 #
 # run    what `make run` and `make demo` need: Debian packages to build with, and the ClickHouse engine (libchdb).
-# test   the same, and Java, Maven and Apache Kafka's jars for the end-to-end tests.
+# test   the same, and Java, Maven and Apache Kafka's jars for the end-to-end tests, Chromium and axe-core for the
+#        console's.
 # bench  the same as test.
 #
 # When nothing is missing it prints nothing and fetches nothing. Otherwise it first lists what it would do and asks;
@@ -24,6 +25,8 @@ readonly chdb_package=@chdb/lib-linux-x64-gnu
 readonly chdb_version=26.5.3
 readonly chdb_tarball=chdb-lib-linux-x64-gnu-$chdb_version.tgz
 readonly kafka_version=4.1.0
+readonly axe_version=4.14.1
+readonly axe_tarball=axe-core-$axe_version.tgz
 # Room for the tarball, the unpacked library and some air.
 readonly disk_needed_kib=1000000
 
@@ -60,9 +63,11 @@ missing_packages() {
     for include in libelf.h:libelf-dev zlib.h:zlib1g-dev openssl/ssl.h:libssl-dev bpf/libbpf.h:libbpf-dev; do
         has_header "${include%%:*}" || echo "${include##*:}"
     done
-    chdb_is_there || have npm || echo npm
-    chdb_is_there || have tar || echo tar
+    { chdb_is_there && { [ "$purpose" = run ] || axe_is_there; }; } || have npm || echo npm
+    { chdb_is_there && { [ "$purpose" = run ] || axe_is_there; }; } || have tar || echo tar
     if [ "$purpose" != run ]; then
+        have chromium || echo chromium
+        have chromedriver || echo chromium-driver
         have java || echo default-jdk-headless
         kafka_is_there || have mvn || echo maven
     fi
@@ -77,6 +82,8 @@ has_header() {
 }
 
 chdb_is_there() { [ -s "$cache/chdb-$chdb_version/libchdb.so" ]; }
+
+axe_is_there() { [ -s "$cache/axe-core-$axe_version/axe.min.js" ]; }
 
 # The jars were verified before the folder got its name; the list of names guards against later deletions.
 kafka_is_there() {
@@ -170,9 +177,7 @@ fetch_chdb() {
     }
     stop_progress
     say "checking and unpacking"
-    (cd "$scratch" && sha256sum --check --quiet --strict "$here/checksums.txt" >&2) ||
-        fail "the tarball $chdb_tarball does not have the pinned SHA-256 (packaging/setup/checksums.txt) and was thrown away:" \
-            "run this again; if it persists, do not trust the source it came from"
+    check_pinned "$chdb_tarball"
     rm -rf "$scratch/npm"
     mkdir "$scratch/chdb"
     tar -xzf "$scratch/$chdb_tarball" -C "$scratch/chdb" --no-same-owner --strip-components=1 package/libchdb.so package/package.json ||
@@ -204,6 +209,29 @@ fetch_kafka() {
     put_in_place "$scratch/kafka" "$cache/kafka-$kafka_version"
 }
 
+fetch_axe() {
+    say "fetching axe-core $axe_version for the console's tests (1 MiB)"
+    make_scratch
+    mkdir "$scratch/npm" "$scratch/axe"
+    (cd "$scratch" && npm pack --silent --cache "$scratch/npm" "axe-core@$axe_version" >"$scratch/npm.out" 2>"$scratch/npm.err") || {
+        cat "$scratch/npm.err" >&2
+        fail "npm pack axe-core@$axe_version failed (see above): check the network and npm's configuration (npm ping), then run this again"
+    }
+    check_pinned "$axe_tarball"
+    tar -xzf "$scratch/$axe_tarball" -C "$scratch/axe" --no-same-owner --strip-components=1 package/axe.min.js package/LICENSE package/package.json ||
+        fail "unpacking $axe_tarball failed: check the space left in $cache, then run this again"
+    put_in_place "$scratch/axe" "$cache/axe-core-$axe_version"
+}
+
+# Compares a downloaded tarball with its line in checksums.txt.
+check_pinned() {
+    local line
+    line=$(grep -F "  $1" "$here/checksums.txt") || fail "$1 has no line in packaging/setup/checksums.txt: nothing was kept"
+    (cd "$scratch" && printf '%s\n' "$line" | sha256sum --check --quiet --strict >&2) ||
+        fail "the tarball $1 does not have the pinned SHA-256 (packaging/setup/checksums.txt) and was thrown away:" \
+            "run this again; if it persists, do not trust the source it came from"
+}
+
 # A broken earlier copy makes room; a concurrent run that was faster wins.
 put_in_place() {
     local new=$1 target=$2
@@ -230,12 +258,15 @@ have cargo || fail "cargo is not on the PATH: install a Rust toolchain first (1.
 cache=$(cache_folder)
 readonly cache
 mapfile -t packages < <(missing_packages "$purpose")
-need_chdb=false need_kafka=false
+need_chdb=false need_kafka=false need_axe=false
 chdb_is_there || need_chdb=true
 if [ "$purpose" != run ] && ! kafka_is_there; then
     need_kafka=true
 fi
-if [ ${#packages[@]} -eq 0 ] && ! $need_chdb && ! $need_kafka; then
+if [ "$purpose" != run ] && ! axe_is_there; then
+    need_axe=true
+fi
+if [ ${#packages[@]} -eq 0 ] && ! $need_chdb && ! $need_kafka && ! $need_axe; then
     exit 0
 fi
 if $need_chdb && { [ "$(uname -m)" != x86_64 ] || [ "$(uname -s)" != Linux ]; }; then
@@ -247,6 +278,7 @@ say "missing on this machine, to be installed now:"
 [ ${#packages[@]} -eq 0 ] || say "  Debian packages, as root: ${packages[*]}"
 ! $need_chdb || say "  ClickHouse engine (npm package $chdb_package $chdb_version, 160 MiB) to $cache/chdb-$chdb_version"
 ! $need_kafka || say "  Apache Kafka $kafka_version jars (45 MiB) to $cache/kafka-$kafka_version"
+! $need_axe || say "  axe-core $axe_version (npm package, 1 MiB) to $cache/axe-core-$axe_version"
 if [ ${#packages[@]} -gt 0 ] && ! can_install; then
     fail "this script installs packages only as root on Debian; install these yourself (Debian names) and run it again:" \
         "  ${packages[*]}"
@@ -257,4 +289,5 @@ trap 'exit 130' INT TERM
 [ ${#packages[@]} -eq 0 ] || install_packages "${packages[@]}"
 ! $need_chdb || fetch_chdb
 ! $need_kafka || fetch_kafka
+! $need_axe || fetch_axe
 say "done"
