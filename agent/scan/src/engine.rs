@@ -3,7 +3,6 @@
 //! Owns the translation of the scanner's answers into the protocol's. A rule file that is broken is a warning and the
 //! rest is loaded; no rule at all is an error, because a scanner that can find nothing must not look as if it worked.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use beffroi_scanner::{Outcome, RulePack, ScanLimits, Scanner, StringMatch, Unknown, YaraMatch};
@@ -111,9 +110,9 @@ fn place(string: &StringMatch) -> String {
     format!("{}@{:#x}", string.name, string.offset)
 }
 
-/// With length and text; bytes that are no printable ASCII as `\xNN`.
+/// Place, length, name and text as people know it from `yr scan`; bytes that are no printable ASCII as `\xNN`.
 fn shown(string: &StringMatch, content: &[u8]) -> String {
-    let mut text = format!("{}:{}: ", place(string), string.len);
+    let mut text = format!("{:#x}:{}:{}: ", string.offset, string.len, string.name);
     let start = usize::try_from(string.offset).unwrap_or(usize::MAX);
     let len = usize::try_from(string.len).unwrap_or(usize::MAX).min(SHOWN_BYTES);
     let bytes = content.get(start..).unwrap_or_default();
@@ -121,8 +120,7 @@ fn shown(string: &StringMatch, content: &[u8]) -> String {
         match byte {
             b'\\' => text.push_str("\\\\"),
             b' '..=b'~' => text.push(char::from(*byte)),
-            // Writing to a text cannot fail.
-            _ => drop(write!(text, "\\x{byte:02x}")),
+            _ => text.push_str(&format!("\\x{byte:02x}")),
         }
     }
     if string.len > SHOWN_BYTES as u64 {
@@ -174,7 +172,7 @@ mod tests {
         let (_dir, options) = options("rule R { meta: n = 3 strings: $a = /mark[^m]{0,3}er/ condition: $a }");
         let engine = YaraEngine::load(&options).unwrap();
         let hits = engine.judge().scan(&Content { details: true, ..content(b"\x1bmark\x1b\\er") }).unwrap();
-        assert_eq!(hits[0].strings, ["$a@0x1:8: mark\\x1b\\\\er"]);
+        assert_eq!(hits[0].strings, ["0x1:8:$a: mark\\x1b\\\\er"]);
         assert_eq!(hits[0].meta, [("n".to_string(), "3".to_string())]);
     }
 

@@ -160,7 +160,7 @@ pub struct Hit {
     pub rule: String,
     /// Its namespace; empty for the default one.
     pub namespace: String,
-    /// Names and places of matched strings, for example `$a@0x40`; with details also length and text: `$a@0x40:4: evil`.
+    /// Names and places of matched strings, for example `$a@0x40`; with details `0x40:4:$a: evil`.
     pub strings: Vec<String>,
     /// Metadata of the rule, where details were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -22,6 +22,8 @@ use crate::sandbox::Identity;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Longest pause between children: a broken rule set must not become a busy loop.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Longest wait of an examination for the next child: many files that each kill one must not end a hunt by patience.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// How often somebody who waits for a child looks whether it was cancelled.
 const WAIT_TURN: Duration = Duration::from_millis(50);
 
@@ -74,7 +76,7 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    /// Starts the first child and waits until its rules are loaded.
+    /// Starts the first child and waits until its rules are loaded. A child ends with the thread that started it.
     ///
     /// # Errors
     /// [`ScanError`] when no child can be had.
@@ -142,20 +144,23 @@ impl Scanner {
     /// Examines an open plain file of this size. Waits for a child where the last one was lost; returns after the
     /// examination's budget and some grace at the latest.
     pub fn examine(&mut self, file: &File, bytes: u64, name: &str, wanted: &Examine) -> Examination {
-        let until = Instant::now() + wanted.time;
-        while self.child.is_none() && Instant::now() < self.not_before {
+        let until = self.not_before.min(Instant::now() + LONGEST_WAIT);
+        while self.child.is_none() && Instant::now() < until {
             if wanted.cancel.is_set() {
                 return Examination { cancelled: true, ..Examination::unknown("the scan was cancelled") };
             }
-            if Instant::now() >= until {
-                return Examination::unknown("the scan worker is being restarted");
-            }
             thread::sleep(WAIT_TURN);
         }
+        self.not_before = until;
         match self.ensure_child() {
             Ok(()) => self.ask(file, bytes, name, wanted),
             Err(reason) => Examination::unknown(reason),
         }
+    }
+
+    /// Ends the child because the thread that started it will end; the next question starts another one.
+    pub(crate) fn release_child(&mut self) {
+        self.child = None;
     }
 
     fn ensure_child(&mut self) -> Result<(), String> {

@@ -208,6 +208,12 @@ fn read_whole(mut file: &File, expected: u64, limit: u64) -> Whole {
 }
 
 fn judge_whole(judge: &mut dyn Judge, content: &Content<'_>, read: &Whole) -> (Outcome, bool) {
+    if let Some(reason) = &read.refusal
+        && content.bytes.is_empty()
+    {
+        // Rules about an empty file must not answer for one that was not read.
+        return (Outcome::Unknown { reason: reason.clone() }, false);
+    }
     match (judge.scan(content), &read.refusal) {
         (Ok(hits), _) if !hits.is_empty() => (Outcome::Match { hits }, false),
         (Ok(_), Some(reason)) => (Outcome::Unknown { reason: reason.clone() }, false),

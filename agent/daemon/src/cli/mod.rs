@@ -1,11 +1,12 @@
 //! The command line: names, options, and the way from a subcommand to its module.
 //!
 //! Owns exit codes: 0 done, 1 failed (the reason is on stderr), 2 wrong usage, 3 done but not everything (bad lines,
-//! failed checks), 4 not acknowledged. Data goes to stdout, everything else to stderr.
+//! failed checks), 4 not acknowledged; `scan` has its own. Data goes to stdout, everything else to stderr.
 
 mod doctor;
 mod processes;
 mod replay;
+mod scan;
 mod status;
 mod watch;
 
@@ -78,6 +79,8 @@ enum Command {
     Doctor(ReportArgs),
     /// Send recorded events through spool and uplink
     Replay(replay::ReplayArgs),
+    /// Scan files of this machine with YARA rules, without server or enrolment
+    Scan(scan::ScanArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -130,7 +133,7 @@ struct ReportArgs {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| scan::exit_on_usage(&error));
     start_log(&cli);
     match dispatch(cli) {
         Ok(code) => code,
@@ -153,6 +156,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Status(args) => status::status(&layout, args.output),
         Command::Doctor(args) => doctor::doctor(&layout, &config()?, args.output),
         Command::Replay(args) => replay::replay(&layout, &config()?, args),
+        Command::Scan(args) => Ok(scan::scan(cli.config.as_deref(), args)),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "beffroi-agent", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -141,16 +141,20 @@ fn examine_all(
     news: &SyncSender<News>,
     budget: &Budget<'_>,
 ) {
+    let restarts = scanner.restarts();
     loop {
         let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok((path, opened)) = next else { return };
+        let Ok((path, opened)) = next else { break };
         if budget.job.cancel.is_set() {
             budget.end(Ended::Cancelled);
             continue;
         }
         if news.send(examine(scanner, path, &opened, budget)).is_err() {
-            return;
+            break;
         }
+    }
+    if scanner.restarts() != restarts {
+        scanner.release_child();
     }
 }
 

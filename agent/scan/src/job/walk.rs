@@ -10,7 +10,7 @@ use std::ffi::CString;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 
-use nix::dir::{Dir, Type};
+use nix::dir::{Iter, Type};
 use nix::fcntl::AT_FDCWD;
 
 use super::{Job, Skip};
@@ -196,7 +196,7 @@ impl<'a, S: Sink> Walk<'a, S> {
         let len = self.path.len();
         let mut waiting = Vec::new();
         let mut forgotten = 0u64;
-        for entry in Names(&mut folder) {
+        for entry in Names(folder.iter()) {
             self.sink.go_on()?;
             let (name, kind) = match entry {
                 Ok(entry) => entry,
@@ -320,14 +320,14 @@ impl<'a, S: Sink> Walk<'a, S> {
 }
 
 /// The names of an open folder with what the listing says of them, without itself and the one above.
-struct Names<'a>(&'a mut Dir);
+struct Names<'a>(Iter<'a>);
 
 impl Iterator for Names<'_> {
     type Item = nix::Result<(CString, Option<Kind>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let entry = match self.0.iter().next()? {
+            let entry = match self.0.next()? {
                 Ok(entry) => entry,
                 Err(error) => return Some(Err(error)),
             };
