@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::embedded::EmbeddedBus;
 use crate::error::BusError;
 use crate::kafka::KafkaBus;
+use crate::lag_report::LagReport;
 use crate::options::{BusOptions, is_name};
 use crate::record::{MAX_HEADER_NAME_BYTES, MAX_HEADERS, MAX_METADATA_BYTES, Outgoing, PartitionLag, Position, Record, TailFrom};
 use crate::topic::Topic;
@@ -49,8 +50,10 @@ impl Bus {
         self.transport.id()
     }
 
-    /// Names this topic for good, so that a topic deleted and made anew is told apart: Kafka's topic id (its name
-    /// when the broker gives none), or a random id kept in the embedded folder.
+    /// Names this topic together with [`Bus::id`]: a random id kept in the embedded folder, or its name on Kafka. Kafka has topic
+    /// ids, but the client library shows none. So a topic of Kafka that is deleted and made anew under its old name is taken for the
+    /// old one: groups read on from what they committed there, past the new topic's first records. Take another
+    /// `topic_prefix` instead.
     pub fn topic_id(&self, topic: Topic) -> String {
         self.transport.topic_id(topic)
     }
@@ -73,7 +76,8 @@ impl Bus {
     /// Joins a consumer group. Returns at once; partitions come with the first [`Consumer::poll`]s.
     pub async fn subscribe(&self, topic: Topic, group: &str) -> Result<Consumer, BusError> {
         check_group(group)?;
-        Ok(Consumer { reader: self.transport.subscribe(topic, group).await?, topic })
+        let reader = self.transport.subscribe(topic, group).await?;
+        Ok(Consumer { reader, topic, _lag: LagReport::start(&self.transport, topic, group) })
     }
 
     /// Reads all partitions without a group, for example what every gateway must see.
@@ -98,10 +102,11 @@ impl Bus {
     }
 }
 
-/// One member of a consumer group. Dropping it leaves the group.
+/// One member of a consumer group. Dropping it leaves the group. While it lives, the metrics say how far the group is behind.
 pub struct Consumer {
     reader: Box<dyn GroupReader>,
     topic: Topic,
+    _lag: LagReport,
 }
 
 impl Consumer {

@@ -32,6 +32,7 @@ mod embedded;
 mod error;
 mod handle;
 mod kafka;
+mod lag_report;
 mod options;
 mod random;
 mod record;

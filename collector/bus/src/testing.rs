@@ -6,6 +6,10 @@
 //! not start is an error, never a skip. Dropping the fixture kills the broker by its pid and removes the folder; should
 //! the test process die instead, a guard does it.
 //!
+//! Besides a plain listener it has one with SASL PLAIN, and with [`KafkaFixture::start_secure`] three with TLS: one that wants a
+//! client certificate, one that wants SCRAM, and one whose own certificate is the caller's choice (an expired one, say). The
+//! certificates are the caller's, because making them is no business of the bus.
+//!
 //! This module is for tests only; nothing in the product calls it.
 
 use std::ffi::OsString;
@@ -34,6 +38,17 @@ const START_TRIES: u32 = 3;
 /// Any id of the right form; every fixture has its own folder.
 const CLUSTER_ID: &str = "YmVmZnJvaS10ZXN0LTAwMQ";
 
+/// Certificates of the TLS listeners, PEM.
+#[derive(Debug, Clone)]
+pub struct ListenerCertificates {
+    /// Private key (PKCS#8) and certificate of the listeners that are well.
+    pub identity: String,
+    /// The same of the listener that is not.
+    pub unfit_identity: String,
+    /// The authorities that sign clients' certificates.
+    pub clients_ca: String,
+}
+
 /// Why no broker could be tried at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("SKIPPED: no Kafka for this test: {0}")]
@@ -47,8 +62,19 @@ pub struct KafkaFixture {
     guard: Option<Child>,
     dir: PathBuf,
     jars: OsString,
-    port: u16,
-    sasl_port: u16,
+    ports: Ports,
+    certificates: Option<ListenerCertificates>,
+}
+
+/// Ports that were free a moment ago.
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    plain: u16,
+    controller: u16,
+    sasl: u16,
+    tls: u16,
+    scram: u16,
+    unfit: u16,
 }
 
 impl KafkaFixture {
@@ -60,10 +86,25 @@ impl KafkaFixture {
     /// # Panics
     /// When the broker does not come up; the message holds its output.
     pub fn start() -> Result<Self, Absent> {
+        Self::start_any(None)
+    }
+
+    /// As [`KafkaFixture::start`], with the TLS listeners.
+    ///
+    /// # Errors
+    /// [`Absent`] when Java or the jars are not there.
+    ///
+    /// # Panics
+    /// When the broker does not come up; the message holds its output.
+    pub fn start_secure(certificates: ListenerCertificates) -> Result<Self, Absent> {
+        Self::start_any(Some(certificates))
+    }
+
+    fn start_any(certificates: Option<ListenerCertificates>) -> Result<Self, Absent> {
         let jars = jars()?;
         let mut last = String::new();
         for _ in 0..START_TRIES {
-            match Self::try_start(&jars) {
+            match Self::try_start(&jars, certificates.clone()) {
                 Ok(fixture) => return Ok(fixture),
                 Err(output) => last = output,
             }
@@ -84,12 +125,27 @@ impl KafkaFixture {
 
     /// Address of the plain listener.
     pub fn broker(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.ports.plain)
     }
 
     /// Address of the listener that wants SASL PLAIN with [`SASL_USER`] and [`SASL_PASSWORD`].
     pub fn sasl_broker(&self) -> String {
-        format!("127.0.0.1:{}", self.sasl_port)
+        format!("127.0.0.1:{}", self.ports.sasl)
+    }
+
+    /// Address of the listener that wants a client certificate. The host is a name, which certificates can hold.
+    pub fn tls_broker(&self) -> String {
+        format!("localhost:{}", self.ports.tls)
+    }
+
+    /// Address of the TLS listener that wants SCRAM-SHA-512 with [`SASL_USER`] and [`SASL_PASSWORD`].
+    pub fn scram_broker(&self) -> String {
+        format!("localhost:{}", self.ports.scram)
+    }
+
+    /// Address of the TLS listener with the unfit certificate.
+    pub fn unfit_broker(&self) -> String {
+        format!("localhost:{}", self.ports.unfit)
     }
 
     /// Options of a bus on this broker, with few partitions and a prefix of its own.
@@ -126,15 +182,14 @@ impl KafkaFixture {
         }
     }
 
-    fn try_start(jars: &OsString) -> Result<Self, String> {
+    fn try_start(jars: &OsString, certificates: Option<ListenerCertificates>) -> Result<Self, String> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("beffroi-kafka-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&dir).map_err(|e| format!("cannot create {}: {e}", dir.display()))?;
-        let [port, controller, sasl_port] = free_ports().map_err(|e| format!("no free port: {e}"))?;
-        let mut fixture = Self { child: None, guard: None, dir, jars: jars.clone(), port, sasl_port };
-        let properties = fixture.properties(controller);
-        std::fs::write(fixture.config(), properties).map_err(|e| format!("cannot write the settings: {e}"))?;
+        let ports = free_ports().map_err(|e| format!("no free port: {e}"))?;
+        let mut fixture = Self { child: None, guard: None, dir, jars: jars.clone(), ports, certificates };
+        fixture.write_files().map_err(|e| format!("cannot write the settings: {e}"))?;
         fixture.format()?;
         fixture.run()?;
         Ok(fixture)
@@ -144,36 +199,82 @@ impl KafkaFixture {
         self.dir.join("server.properties")
     }
 
-    fn properties(&self, controller: u16) -> String {
-        let mut out = String::new();
-        let jaas = "org.apache.kafka.common.security.plain.PlainLoginModule required";
-        let listeners = format!(
-            "PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{controller},SASL://127.0.0.1:{}",
-            self.port, self.sasl_port
-        );
-        let advertised = format!("PLAINTEXT://127.0.0.1:{},SASL://127.0.0.1:{}", self.port, self.sasl_port);
-        for (name, value) in [
-            ("process.roles", "broker,controller"),
-            ("node.id", "1"),
-            ("listeners", &listeners),
-            ("advertised.listeners", &advertised),
-            ("controller.listener.names", "CONTROLLER"),
-            ("controller.quorum.voters", &format!("1@127.0.0.1:{controller}")),
-            ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT"),
-            ("listener.name.sasl.sasl.enabled.mechanisms", "PLAIN"),
-            ("listener.name.sasl.plain.sasl.jaas.config", &format!("{jaas} user_{SASL_USER}=\"{SASL_PASSWORD}\";")),
-            ("log.dirs", &self.dir.join("data").to_string_lossy()),
-            ("auto.create.topics.enable", "false"),
-            ("num.partitions", "1"),
-            ("offsets.topic.num.partitions", "4"),
-            ("offsets.topic.replication.factor", "1"),
-            ("transaction.state.log.replication.factor", "1"),
-            ("transaction.state.log.min.isr", "1"),
-            ("group.initial.rebalance.delay.ms", "0"),
-        ] {
-            let _ = writeln!(out, "{name}={value}");
+    fn write_files(&self) -> std::io::Result<()> {
+        let mut settings = self.broker_settings();
+        if let Some(certificates) = &self.certificates {
+            std::fs::write(self.dir.join("identity.pem"), &certificates.identity)?;
+            std::fs::write(self.dir.join("unfit.pem"), &certificates.unfit_identity)?;
+            std::fs::write(self.dir.join("clients-ca.pem"), &certificates.clients_ca)?;
+            settings.extend(self.tls_settings());
         }
-        out
+        let text = settings.into_iter().fold(String::new(), |mut text, (name, value)| {
+            let _ = writeln!(text, "{name}={value}");
+            text
+        });
+        std::fs::write(self.config(), text)
+    }
+
+    /// Listeners by name and protocol.
+    fn listeners(&self) -> Vec<(&'static str, &'static str, String)> {
+        let Ports { plain, sasl, tls, scram, unfit, .. } = self.ports;
+        let mut listeners = vec![
+            ("PLAINTEXT", "PLAINTEXT", format!("127.0.0.1:{plain}")),
+            ("SASL", "SASL_PLAINTEXT", format!("127.0.0.1:{sasl}")),
+        ];
+        if self.certificates.is_some() {
+            listeners.push(("TLS", "SSL", format!("localhost:{tls}")));
+            listeners.push(("SCRAM", "SASL_SSL", format!("localhost:{scram}")));
+            listeners.push(("UNFIT", "SSL", format!("localhost:{unfit}")));
+        }
+        listeners
+    }
+
+    fn broker_settings(&self) -> Vec<(String, String)> {
+        let controller = format!("127.0.0.1:{}", self.ports.controller);
+        let listeners = self.listeners();
+        let advertised: Vec<String> = listeners.iter().map(|(name, _, address)| format!("{name}://{address}")).collect();
+        let advertised = advertised.join(",");
+        let protocols: String = listeners.iter().map(|(name, protocol, _)| format!(",{name}:{protocol}")).collect();
+        let jaas = "org.apache.kafka.common.security.plain.PlainLoginModule required";
+        let settings = [
+            ("process.roles", "broker,controller".into()),
+            ("node.id", "1".into()),
+            ("listeners", format!("{advertised},CONTROLLER://{controller}")),
+            ("advertised.listeners", advertised),
+            ("controller.listener.names", "CONTROLLER".into()),
+            ("controller.quorum.voters", format!("1@{controller}")),
+            ("listener.security.protocol.map", format!("CONTROLLER:PLAINTEXT{protocols}")),
+            ("listener.name.sasl.sasl.enabled.mechanisms", "PLAIN".into()),
+            ("listener.name.sasl.plain.sasl.jaas.config", format!("{jaas} user_{SASL_USER}=\"{SASL_PASSWORD}\";")),
+            ("log.dirs", self.dir.join("data").to_string_lossy().into_owned()),
+            ("auto.create.topics.enable", "false".into()),
+            ("num.partitions", "1".into()),
+            ("offsets.topic.num.partitions", "4".into()),
+            ("offsets.topic.replication.factor", "1".into()),
+            ("transaction.state.log.replication.factor", "1".into()),
+            ("transaction.state.log.min.isr", "1".into()),
+            ("group.initial.rebalance.delay.ms", "0".into()),
+        ];
+        settings.map(|(name, value): (&str, String)| (name.to_owned(), value)).to_vec()
+    }
+
+    fn tls_settings(&self) -> Vec<(String, String)> {
+        let file = |name: &str| self.dir.join(name).to_string_lossy().into_owned();
+        let mut settings = Vec::new();
+        for (listener, identity, client_auth) in
+            [("tls", "identity.pem", "required"), ("scram", "identity.pem", "none"), ("unfit", "unfit.pem", "none")]
+        {
+            let mut set = |name: &str, value: String| settings.push((format!("listener.name.{listener}.{name}"), value));
+            set("ssl.keystore.type", "PEM".into());
+            set("ssl.keystore.location", file(identity));
+            set("ssl.truststore.type", "PEM".into());
+            set("ssl.truststore.location", file("clients-ca.pem"));
+            set("ssl.client.auth", client_auth.into());
+        }
+        let module = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
+        settings.push(("listener.name.scram.sasl.enabled.mechanisms".into(), "SCRAM-SHA-512".into()));
+        settings.push(("listener.name.scram.scram-sha-512.sasl.jaas.config".into(), module.into()));
+        settings
     }
 
     fn java(&self, heap: &str) -> Command {
@@ -186,6 +287,8 @@ impl KafkaFixture {
     fn format(&self) -> Result<(), String> {
         let mut command = self.java("-Xmx128m");
         command.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]).arg(self.config());
+        // SCRAM's users are records of the cluster, not settings.
+        command.arg("--add-scram").arg(format!("SCRAM-SHA-512=[name={SASL_USER},password={SASL_PASSWORD}]"));
         let output = command.output().map_err(|e| format!("cannot run java: {e}"))?;
         match output.status.success() {
             true => Ok(()),
@@ -266,8 +369,13 @@ fn cache() -> Option<PathBuf> {
 }
 
 /// Ports that were free a moment ago, all different.
-fn free_ports() -> std::io::Result<[u16; 3]> {
-    let bind = || TcpListener::bind(("127.0.0.1", 0));
-    let listeners = [bind()?, bind()?, bind()?];
-    Ok([listeners[0].local_addr()?.port(), listeners[1].local_addr()?.port(), listeners[2].local_addr()?.port()])
+fn free_ports() -> std::io::Result<Ports> {
+    // All are held until the last one is chosen.
+    let held = (0..6).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect::<std::io::Result<Vec<_>>>()?;
+    let mut ports = [0; 6];
+    for (port, listener) in ports.iter_mut().zip(&held) {
+        *port = listener.local_addr()?.port();
+    }
+    let [plain, controller, sasl, tls, scram, unfit] = ports;
+    Ok(Ports { plain, controller, sasl, tls, scram, unfit })
 }

@@ -11,8 +11,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::sync::watch;
 
-use super::config;
 use super::context::{Context, LastError};
+use super::{advice, config};
 use crate::error::BusError;
 use crate::options::KafkaOptions;
 use crate::topic::Topic;
@@ -90,7 +90,7 @@ impl Probe {
     /// The error for a broker that does not answer.
     pub fn away(&self, error: &dyn std::fmt::Display) -> BusError {
         let what = self.last_error.explain(format_args!("Kafka at {} does not answer: {error}", self.options.brokers.join(",")));
-        BusError::unavailable(what, "check that the brokers run, and bus.brokers, bus.tls and bus.sasl")
+        BusError::unavailable(what, self.last_error.read(|last| advice::of(last, &self.options)))
     }
 
     /// Looks at every topic, mends what may be mended, and learns the cluster's id. Blocks.

@@ -22,12 +22,17 @@ impl LastError {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// Shows it to somebody.
+    pub fn read<T>(&self, of: impl FnOnce(Option<&str>) -> T) -> T {
+        of(self.0.lock().unwrap_or_else(PoisonError::into_inner).as_deref())
+    }
+
     /// `what`, and the last complaint.
     pub fn explain(&self, what: impl std::fmt::Display) -> String {
-        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        self.read(|last| match last {
             Some(last) => format!("{what} (last word of the client: {last})"),
             None => what.to_string(),
-        }
+        })
     }
 }
 

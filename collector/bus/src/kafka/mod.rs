@@ -5,8 +5,10 @@
 //! contact goes on in the background, calls fail with the reason until it is made. Settings that can never work (a
 //! password file that is missing, topics that must exist and do not) fail `open` itself.
 //!
-//! A topic's id is its name: the client library's safe interface does not show Kafka's topic ids.
+//! A topic's id is its name, and the cluster's id tells clusters apart: the client library does not show Kafka's topic ids.
+//! Whoever deletes a topic and makes it anew takes a new prefix for it (see [`crate::Bus::topic_id`]).
 
+mod advice;
 mod config;
 mod connect;
 mod context;

@@ -1,10 +1,12 @@
 //! What every role relies on, run against both transports: the embedded bus always, a real Kafka when Java and its
 //! jars are there (otherwise each test says that it was skipped).
 
+mod certificates;
 mod control;
 mod embedded_only;
 mod harness;
 mod kafka_only;
+mod kafka_secure;
 mod suite;
 
 /// Runs each contract on both transports.
