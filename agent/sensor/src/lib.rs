@@ -4,10 +4,11 @@
 //! them against a process table and masks secrets. It owns the probes and everything read from /proc. It blocks on
 //! nothing but the rings, starts no process and changes nothing on the host.
 //!
-//! When a ring is full, the loss is counted in the kernel and declared as a gap. When probes cannot be used, a scan of
-//! /proc takes their place and says what it cannot see. A hook that this kernel refuses is off, with the reason.
+//! When a ring is full, the loss is counted in the kernel and declared as a gap. When probes cannot be used, the kernel's
+//! process connector or a scan of /proc takes their place and says what it cannot see. A hook that this kernel refuses is
+//! off, with the reason.
 //!
-//! Recorded events come in through [`replay`].
+//! Recorded events come in through [`replay`]. What each event means and what is not seen stands in this crate's README.
 
 mod address;
 mod arguments;

@@ -13,9 +13,9 @@ use crate::hooks::HOOKS;
 use crate::kernel::{Counters, Kernel};
 use crate::order::{Order, WINDOW_NS};
 
-/// Drains are at least this far apart: bounds the wake-ups to 200 a second under load, and adds at most this to an event's
-/// latency. An idle host causes none, because the first record wakes the sensor.
-const MIN_DRAIN_INTERVAL: Duration = Duration::from_millis(5);
+/// Drains are at least this far apart: bounds the wake-ups to 100 a second under load, and adds at most this to an event's
+/// latency, far less than the spool's own. An idle host causes none, because the first record wakes the sensor.
+const MIN_DRAIN_INTERVAL: Duration = Duration::from_millis(10);
 /// Counters are read, gaps declared and the clock measured this often.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// Smallest ring: one page.
