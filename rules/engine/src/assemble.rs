@@ -1,19 +1,20 @@
-//! From documents to a rule set: ids are unique, sizes bounded, filters applied, corrections made, each rule compiled.
+//! From documents to a rule set: ids are unique, sizes bounded, filters applied, each rule compiled once to see that it
+//! can be judged.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use beffroi_schema::alert::{Level, RuleInfo};
-use rsigma_eval::CompiledRule;
 use rsigma_parser::{CorrelationRule, Detection, FilterRule, Modifier, SigmaDocument, SigmaRule, SigmaValue};
 
+use crate::eval::Builder;
 use crate::limits::{MAX_REGEX_BYTES, MAX_REGEX_REPEAT, MAX_REGEXES, MAX_VALUES};
 use crate::logsource::{Route, RuleLogsource};
 use crate::parse::{FileRules, Origin};
 use crate::problem::RuleProblem;
 use crate::rule::{Correlation, Rule, RuleSet};
-use crate::{attack, cure, filter};
+use crate::{attack, filter};
 
 /// Level of a rule that names none: seen, but below those whose author judged them grave.
 const DEFAULT_LEVEL: Level = Level::Medium;
@@ -45,7 +46,7 @@ struct Building {
 }
 
 impl Building {
-    fn add_rule(&mut self, mut ast: SigmaRule, origin: &Origin) {
+    fn add_rule(&mut self, ast: SigmaRule, origin: &Origin) {
         if let Err(reason) = check_size(&ast) {
             return self.problems.push(origin.problem(&reason));
         }
@@ -53,15 +54,13 @@ impl Building {
         if !self.take_id(&info.id, origin) {
             return;
         }
-        // Vendor attributes change what the evaluator returns; ours is the same for all rules.
-        ast.custom_attributes.clear();
         let logsource = RuleLogsource {
             category: ast.logsource.category.clone(),
             product: ast.logsource.product.clone(),
             service: ast.logsource.service.clone(),
         };
         match compile(&ast) {
-            Ok(compiled) => self.set.rules.push(Rule {
+            Ok(()) => self.set.rules.push(Rule {
                 info: Arc::new(info),
                 name: ast.name.clone(),
                 path: origin.path.clone(),
@@ -69,7 +68,6 @@ impl Building {
                 route: Route::of(&logsource),
                 logsource,
                 ast,
-                compiled,
             }),
             Err(reason) => {
                 self.ids.remove(&info.id);
@@ -109,7 +107,7 @@ impl Building {
             let mut ast = rule.ast.clone();
             filter::apply(filter, index, &mut ast);
             match compile(&ast) {
-                Ok(compiled) => (rule.ast, rule.compiled) = (ast, compiled),
+                Ok(()) => rule.ast = ast,
                 // The same for every rule: once is enough.
                 Err(reason) => return self.problems.push(origin.problem(&format!("filter does not compile: {reason}"))),
             }
@@ -154,11 +152,11 @@ impl Building {
     }
 }
 
-fn compile(ast: &SigmaRule) -> Result<CompiledRule, String> {
-    let mut cured = ast.clone();
-    cure::cure(&mut cured.detection);
-    catch_unwind(AssertUnwindSafe(|| rsigma_eval::compile_rule(&cured)))
+/// Whether the rule can be judged. Building is what a rule set does again as a whole.
+fn compile(ast: &SigmaRule) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(|| Builder::default().add(ast)))
         .map_err(|_| "the compiler failed on this rule".to_string())?
+        .map(drop)
         .map_err(|error| error.to_string())
 }
 

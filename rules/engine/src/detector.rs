@@ -1,15 +1,14 @@
 //! Judging events: the trait that the collector knows, and the Sigma detector behind it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use beffroi_schema::Event;
 use beffroi_schema::alert::{MatchedField, RuleInfo};
-use rsigma_eval::{Engine, EvaluationResult, MatchDetailLevel};
 
-use crate::adapter::EventView;
+use crate::eval::{Builder, Found, Frame, Judge, Program, Scratch, explain, fill_from_event, reference};
 use crate::limits::MAX_MATCHED_FIELDS;
 use crate::logsource::{Route, RuleLogsource};
 use crate::rule::RuleSet;
@@ -47,24 +46,42 @@ pub enum CompileError {
     /// The set holds more rules than one detector judges.
     #[error("{0} rules, one detector judges at most {max}; load fewer folders", max = MAX_RULES)]
     TooMany(usize),
+    /// A rule that loaded does not compile: its filters changed after it was checked.
+    #[error("rule {0}: {1}")]
+    Rule(String, String),
+    /// The texts of the rules make an automaton that is too large.
+    #[error("the rules of one logsource are too many to be searched at once: {0}; load fewer folders")]
+    Automaton(String),
 }
 
 /// Rules of one detector: four times all public rules of all products.
 const MAX_RULES: usize = 100_000;
+/// Pieces of working memory that are kept: more threads than this hardly judge at the same time.
+const MAX_IDLE: usize = 64;
 
 /// Judges single events by Sigma rules.
 pub struct SigmaDetector {
     rules: Vec<Arc<RuleInfo>>,
+    /// Its rules stand at the same places as `rules`.
+    program: Program,
     buckets: Vec<Bucket>,
     reads_audit: bool,
-    name: String,
     panics: AtomicU64,
+    /// Memory that judging uses again, one piece for each thread that judges at the same time.
+    idle: Mutex<Vec<Workspace>>,
 }
 
 /// The rules of one logsource.
 struct Bucket {
     route: Route,
-    engine: Engine,
+    judge: Judge,
+    rules: Vec<usize>,
+}
+
+#[derive(Default)]
+struct Workspace {
+    scratch: Scratch,
+    frame: Frame<'static>,
 }
 
 /// Puts a rule set in force.
@@ -75,62 +92,65 @@ pub fn compile(set: &RuleSet) -> Result<SigmaDetector, CompileError> {
     if set.rules.len() > MAX_RULES {
         return Err(CompileError::TooMany(set.rules.len()));
     }
-    let mut groups: BTreeMap<&RuleLogsource, (Route, Vec<rsigma_eval::CompiledRule>)> = BTreeMap::new();
-    for (index, rule) in set.rules.iter().enumerate() {
-        let mut compiled = rule.compiled.clone();
-        // The evaluator gives the id back with each match: here it is the place in our table.
-        compiled.id = Some(index.to_string());
-        groups.entry(&rule.logsource).or_insert_with(|| (rule.route.clone(), Vec::new())).1.push(compiled);
+    let mut builder = Builder::default();
+    let mut groups: BTreeMap<&RuleLogsource, (Route, Vec<usize>)> = BTreeMap::new();
+    for rule in &set.rules {
+        let place = builder.add(&rule.ast).map_err(|error| CompileError::Rule(rule.info.id.clone(), error.to_string()))?;
+        groups.entry(&rule.logsource).or_insert_with(|| (rule.route.clone(), Vec::new())).1.push(place);
     }
-    let buckets: Vec<Bucket> = groups.into_values().map(|(route, rules)| Bucket::new(route, rules)).collect();
+    let program = builder.finish();
+    let buckets = groups.into_values().map(|(route, rules)| {
+        let judge = Judge::new(&program, &rules).map_err(|error| CompileError::Automaton(error.to_string()))?;
+        Ok(Bucket { route, judge, rules })
+    });
+    let buckets = buckets.collect::<Result<Vec<_>, CompileError>>()?;
     Ok(SigmaDetector {
         rules: set.rules.iter().map(|rule| rule.info.clone()).collect(),
         reads_audit: buckets.iter().any(|bucket| bucket.route.reads_audit()),
+        program,
         buckets,
-        name: concat!("beffroi-engine ", env!("CARGO_PKG_VERSION"), " (rsigma-eval 0.23)").into(),
         panics: AtomicU64::new(0),
+        idle: Mutex::default(),
     })
 }
 
-impl Bucket {
-    fn new(route: Route, rules: Vec<rsigma_eval::CompiledRule>) -> Self {
-        let mut engine = Engine::new();
-        engine.set_match_detail(MatchDetailLevel::Summary);
-        engine.extend_compiled_rules(rules);
-        Self { route, engine }
-    }
-
-    /// Judges one event; the second value counts rules that panicked.
-    fn judge<E: rsigma_eval::Event>(&self, event: &E) -> (Vec<EvaluationResult>, u64) {
-        // Judging changes nothing but counters of the evaluator, so going on after a panic is sound.
-        if let Ok(results) = catch_unwind(AssertUnwindSafe(|| self.engine.evaluate(event))) {
-            return (results, 0);
-        }
-        let mut panics = 0;
-        let results = self.engine.rules().iter().filter_map(|rule| {
-            catch_unwind(AssertUnwindSafe(|| rsigma_eval::evaluate_rule(rule, event))).unwrap_or_else(|_| {
-                panics += 1;
-                None
-            })
-        });
-        let results = results.collect();
-        (results, panics)
-    }
-}
+/// Engine and version, as alerts name it.
+const NAME: &str = concat!("beffroi-engine ", env!("CARGO_PKG_VERSION"));
 
 impl SigmaDetector {
-    fn judge<E: rsigma_eval::Event>(&self, bucket: &Bucket, event: &E, matches: &mut Vec<RuleMatch>) {
-        let (results, panics) = bucket.judge(event);
-        if panics > 0 {
-            self.panics.fetch_add(panics, Ordering::Relaxed);
-        }
-        for result in results {
-            let index: Option<usize> = result.header.rule_id.as_deref().and_then(|id| id.parse().ok());
-            if let (Some(rule), Some(body)) = (index.and_then(|index| self.rules.get(index)), result.as_detection())
-                && matches.iter().all(|earlier| !Arc::ptr_eq(&earlier.rule, rule))
-            {
-                matches.push(to_match(rule, body));
+    /// Judges one frame by the rules of one logsource. A rule that panics is counted, and the others still judge it.
+    fn judge(&self, bucket: &Bucket, frame: &Frame<'_>, scratch: &mut Scratch, matches: &mut Vec<RuleMatch>) {
+        // Judging changes nothing but the scratch, which begins anew with every event, so going on after a panic is sound.
+        let judged = catch_unwind(AssertUnwindSafe(|| bucket.judge.matches(&self.program, frame, scratch).to_vec()));
+        let places = judged.unwrap_or_else(|_| self.judge_one_by_one(bucket, frame));
+        for place in places {
+            let (info, rule) = (&self.rules[place as usize], &self.program.rules[place as usize]);
+            if matches.iter().all(|earlier| !Arc::ptr_eq(&earlier.rule, info)) {
+                matches.push(to_match(info, explain(&self.program, rule, frame, MAX_MATCHED_FIELDS)));
             }
+        }
+    }
+
+    fn judge_one_by_one(&self, bucket: &Bucket, frame: &Frame<'_>) -> Vec<u32> {
+        let holds = |place: &usize| {
+            let rule = &self.program.rules[*place];
+            let judged = catch_unwind(AssertUnwindSafe(|| reference::holds(&self.program, rule, frame)));
+            judged.unwrap_or_else(|_| {
+                self.panics.fetch_add(1, Ordering::Relaxed);
+                false
+            })
+        };
+        bucket.rules.iter().filter(|place| holds(place)).map(|place| *place as u32).collect()
+    }
+
+    fn workspace(&self) -> Workspace {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, workspace: Workspace) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < MAX_IDLE {
+            idle.push(workspace);
         }
     }
 }
@@ -138,17 +158,25 @@ impl SigmaDetector {
 impl Detector for SigmaDetector {
     fn evaluate(&self, event: &Event) -> Vec<RuleMatch> {
         let mut matches = Vec::new();
+        let names = &self.program.names;
+        let Workspace { mut scratch, frame } = self.workspace();
+        let mut frame = frame.recycle_for(names);
+        fill_from_event(&mut frame, names, event);
         for bucket in self.buckets.iter().filter(|bucket| bucket.route.accepts(&event.logsource)) {
-            self.judge(bucket, &EventView(event), &mut matches);
+            self.judge(bucket, &frame, &mut scratch, &mut matches);
         }
+        let mut kept: Frame<'static> = frame.recycle();
         if self.reads_audit {
-            let records = view::records(event);
-            for bucket in self.buckets.iter().filter(|bucket| bucket.route.reads_audit()) {
-                for record in &records {
-                    self.judge(bucket, record, &mut matches);
+            for record in &view::records(event) {
+                let mut frame = kept.recycle_for(names);
+                record.fill(&mut frame, names);
+                for bucket in self.buckets.iter().filter(|bucket| bucket.route.reads_audit()) {
+                    self.judge(bucket, &frame, &mut scratch, &mut matches);
                 }
+                kept = frame.recycle();
             }
         }
+        self.give_back(Workspace { scratch, frame: kept });
         matches
     }
 
@@ -157,7 +185,7 @@ impl Detector for SigmaDetector {
     }
 
     fn name(&self) -> &str {
-        &self.name
+        NAME
     }
 
     fn panics(&self) -> u64 {
@@ -165,17 +193,12 @@ impl Detector for SigmaDetector {
     }
 }
 
-fn to_match(rule: &Arc<RuleInfo>, body: &rsigma_eval::DetectionBody) -> RuleMatch {
-    let mut seen = HashSet::new();
-    let fields = body.matched_fields.iter().filter(|field| seen.insert((&field.field, field.value.to_string())));
-    let fields = fields.take(MAX_MATCHED_FIELDS).map(|field| MatchedField {
-        field: if field.field == "keyword" { "keywords".into() } else { field.field.clone() },
-        value: field.value.clone(),
-    });
-    let mut selections = body.matched_selections.clone();
-    selections.sort_unstable();
-    selections.dedup();
-    RuleMatch { rule: rule.clone(), selections, fields: fields.collect() }
+fn to_match(rule: &Arc<RuleInfo>, found: Found) -> RuleMatch {
+    RuleMatch {
+        rule: rule.clone(),
+        selections: found.selections.iter().map(ToString::to_string).collect(),
+        fields: found.fields.into_iter().map(|(field, value)| MatchedField { field, value }).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -192,12 +215,16 @@ mod tests {
 
     #[test]
     fn a_rule_that_panics_is_counted_and_the_others_still_judge_the_event() {
-        let texts = [("a.yml", rule(1, "Image")), ("b.yml", rule(2, "PanicsInTheEvaluator")), ("c.yml", rule(3, "Image"))];
+        let texts = [
+            ("a.yml", rule(1, "Image")),
+            ("b.yml", rule(2, "PanicsInTheEvaluator").replace("/bin/x", "panics in the evaluator")),
+            ("c.yml", rule(3, "Image")),
+        ];
         let (set, problems) = RuleSet::from_texts(texts);
         assert!(problems.is_empty(), "{problems:?}");
         let detector = compile(&set).unwrap();
         let mut event = Event::new(Category::ProcessCreation, Product::Linux, 0);
-        event.set(Field::IMAGE, "/bin/x").set_named("PanicsInTheEvaluator", "/bin/x".into());
+        event.set(Field::IMAGE, "/bin/x").set_named("PanicsInTheEvaluator", "panics in the evaluator".into());
         let matches = detector.evaluate(&event);
         let titles: Vec<&str> = matches.iter().map(|found| found.rule.title.as_str()).collect();
         assert_eq!(titles, ["rule 1", "rule 3"]);

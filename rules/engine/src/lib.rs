@@ -19,16 +19,15 @@
 //! A rule that cannot be used is a [`RuleProblem`] with file, line and reason, and never keeps the others from loading.
 //! A rule that panics while it judges an event is counted, and the other rules still judge it.
 //!
-//! Parsing is `rsigma-parser`; evaluation is `rsigma-eval` behind [`Detector`], corrected by the `cure` pass. Neither
-//! appears in a public type, so that our own engine can take the place of the latter.
+//! Parsing is `rsigma-parser`; its syntax tree appears in no public type but [`eval::Builder`]. Evaluation is our own, in
+//! [`eval`], and held to the verdicts of other engines in `tests/verdicts.rs`.
 
 #![forbid(unsafe_code)]
 
-mod adapter;
 mod assemble;
 pub mod attack;
-mod cure;
 mod detector;
+pub mod eval;
 mod filter;
 mod inert;
 pub mod limits;
@@ -40,6 +39,7 @@ mod problem;
 pub mod proof;
 mod rule;
 mod view;
+pub mod windows;
 
 pub use detector::{CompileError, Detector, RuleMatch, SigmaDetector, compile};
 pub use inert::InertRule;

@@ -15,17 +15,14 @@
 use std::path::{Path, PathBuf};
 
 use beffroi_schema::Event;
-use serde::{Deserialize, Serialize};
+pub use beffroi_schema::proof::{MIN_FIRES, MIN_QUIET};
+use beffroi_schema::proof::{ProofFailure, too_few};
+use serde::Deserialize;
 
 use crate::detector::{Detector, SigmaDetector, compile};
 use crate::loader::{PROOF_ENDING, read_text};
 use crate::problem::RuleProblem;
 use crate::rule::{Rule, RuleSet};
-
-/// Cases that a proof needs at least: one that fires, and two near misses.
-pub const MIN_FIRES: usize = 1;
-/// See [`MIN_FIRES`].
-pub const MIN_QUIET: usize = 2;
 
 /// A proof file.
 #[derive(Debug, Clone, Deserialize)]
@@ -43,50 +40,17 @@ struct Case {
     event: serde_json::Value,
 }
 
-/// A case that did not come out as its proof says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ProofFailure {
-    /// File of the rule.
-    pub path: PathBuf,
-    /// Title of the rule.
-    pub rule: String,
-    /// Name of the case; empty when the proof as a whole is wrong.
-    pub case: String,
-    /// What is wrong.
-    pub why: String,
-}
-
 /// The outcome of all proofs of a folder.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct ProofReport {
-    /// Rules with a proof whose every case came out right.
-    pub proven: usize,
-    /// Cases that came out right.
-    pub passed: usize,
-    /// What did not.
-    pub failed: Vec<ProofFailure>,
-    /// Files of rules without a proof.
-    pub without_proof: Vec<PathBuf>,
-    /// Rules that did not load at all.
-    pub problems: Vec<RuleProblem>,
-}
-
-impl ProofReport {
-    /// Whether every rule loaded, has a proof, and every case came out right.
-    pub fn is_green(&self) -> bool {
-        self.failed.is_empty() && self.without_proof.is_empty() && self.problems.is_empty()
-    }
-}
+pub type ProofReport = beffroi_schema::proof::ProofReport<RuleProblem>;
 
 /// Runs the proofs of all Sigma rules under a folder.
 pub fn run(folder: &Path) -> ProofReport {
     let (set, problems) = RuleSet::load(&[folder]);
-    let mut report = ProofReport { problems, ..ProofReport::default() };
+    let mut report = ProofReport::new(problems);
     let detector = match compile(&set) {
         Ok(detector) => detector,
         Err(error) => {
-            let why = error.to_string();
-            report.failed.push(ProofFailure { path: folder.into(), rule: String::new(), case: String::new(), why });
+            report.failed.push(ProofFailure::new(folder, "", "", error.to_string()));
             return report;
         }
     };
@@ -101,20 +65,13 @@ fn prove(rule: &Rule, detector: &SigmaDetector, report: &mut ProofReport) {
     if !path.exists() {
         return report.without_proof.push(rule.path().into());
     }
-    let failure = |case: &str, why: String| ProofFailure {
-        path: rule.path().into(),
-        rule: rule.info().title.clone(),
-        case: case.into(),
-        why,
-    };
+    let failure = |case: &str, why: String| ProofFailure::new(rule.path(), &rule.info().title, case, why);
     let proof = match read_proof(&path) {
         Ok(proof) => proof,
         Err(why) => return report.failed.push(failure("", why)),
     };
     let failed_before = report.failed.len();
-    if proof.fires.len() < MIN_FIRES || proof.quiet.len() < MIN_QUIET {
-        let (fires, quiet) = (proof.fires.len(), proof.quiet.len());
-        let why = format!("{fires} firing and {quiet} quiet cases; at least {MIN_FIRES} and {MIN_QUIET} are needed");
+    if let Some(why) = too_few(proof.fires.len(), proof.quiet.len()) {
         report.failed.push(failure("", why));
     }
     let cases = proof.fires.iter().map(|case| (case, true)).chain(proof.quiet.iter().map(|case| (case, false)));

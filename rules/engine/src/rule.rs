@@ -19,7 +19,6 @@ pub struct Rule {
     pub(crate) logsource: RuleLogsource,
     pub(crate) route: Route,
     pub(crate) ast: rsigma_parser::SigmaRule,
-    pub(crate) compiled: rsigma_eval::CompiledRule,
 }
 
 impl Rule {

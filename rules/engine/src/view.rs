@@ -6,7 +6,8 @@
 use std::borrow::Cow;
 
 use beffroi_schema::{Category, Event, Field, Logsource, Product, Value};
-use rsigma_eval::EventValue;
+
+use crate::eval::{Datum, Frame, Names};
 
 /// Arguments shown as a0, a1, ...: rules look at the first ten at most.
 const MAX_ARGUMENTS: usize = 64;
@@ -112,27 +113,11 @@ impl<'a> AuditRecord<'a> {
     }
 }
 
-impl rsigma_eval::Event for AuditRecord<'_> {
-    fn get_field(&self, path: &str) -> Option<EventValue<'_>> {
-        let found = self.fields.iter().find(|(name, _)| name == path);
-        found.map(|(_, value)| EventValue::Str(Cow::Borrowed(value)))
-    }
-
-    fn any_string_value(&self, pred: &dyn Fn(&str) -> bool) -> bool {
-        self.fields.iter().any(|(_, value)| pred(value))
-    }
-
-    fn all_string_values(&self) -> Vec<Cow<'_, str>> {
-        self.fields.iter().map(|(_, value)| Cow::Borrowed(value.as_ref())).collect()
-    }
-
-    fn to_json(&self) -> serde_json::Value {
-        let pairs = self.fields.iter().map(|(name, value)| (name.to_string(), value.to_string().into()));
-        serde_json::Value::Object(pairs.collect())
-    }
-
-    fn visit_top_level_keys(&self, visit: &mut dyn FnMut(&str)) -> bool {
-        self.fields.iter().for_each(|(name, _)| visit(name));
-        true
+impl AuditRecord<'_> {
+    /// Fills a frame with the record.
+    pub(crate) fn fill<'f>(&'f self, frame: &mut Frame<'f>, names: &Names) {
+        for (name, value) in &self.fields {
+            frame.push(names.find(name), Datum::Text(value.as_bytes()));
+        }
     }
 }

@@ -1,0 +1,155 @@
+//! An event as the evaluator sees it: borrowed values by field number. Made once for each event, judged by every rule.
+
+use std::borrow::Cow;
+
+use serde_json::Value as Json;
+
+use super::names::{FieldId, Names};
+
+/// One value of an event.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Datum<'a> {
+    /// The field is there and says nothing.
+    Null,
+    /// True or false.
+    Bool(bool),
+    /// A signed number.
+    Int(i64),
+    /// An unsigned number.
+    Uint(u64),
+    /// A number with a fraction.
+    Float(f64),
+    /// Bytes, usually UTF-8.
+    Text(&'a [u8]),
+}
+
+impl<'a> Datum<'a> {
+    /// The value as text: numbers in decimal, bad UTF-8 replaced, null as nothing.
+    pub fn text(self) -> Cow<'a, str> {
+        match self {
+            Self::Null => Cow::Borrowed(""),
+            Self::Bool(true) => Cow::Borrowed("true"),
+            Self::Bool(false) => Cow::Borrowed("false"),
+            Self::Int(number) => Cow::Owned(number.to_string()),
+            Self::Uint(number) => Cow::Owned(number.to_string()),
+            Self::Float(number) => Cow::Owned(number.to_string()),
+            Self::Text(bytes) => String::from_utf8_lossy(bytes),
+        }
+    }
+
+    /// The value as JSON, for alerts.
+    pub fn to_json(self) -> Json {
+        match self {
+            Self::Null => Json::Null,
+            Self::Bool(truth) => truth.into(),
+            Self::Int(number) => number.into(),
+            Self::Uint(number) => number.into(),
+            Self::Float(number) => number.into(),
+            Self::Text(bytes) => String::from_utf8_lossy(bytes).into(),
+        }
+    }
+}
+
+/// The values of one event. Values of one field stand together, so they are pushed one after the other.
+#[derive(Debug, Default)]
+pub struct Frame<'a> {
+    /// First value and number of values of each field; none when the field is absent.
+    slots: Vec<(u32, u32)>,
+    touched: Vec<FieldId>,
+    values: Vec<Datum<'a>>,
+    rest: Vec<Datum<'a>>,
+}
+
+impl<'a> Frame<'a> {
+    /// An empty frame for events judged by rules that know these names.
+    pub fn new(names: &Names) -> Self {
+        Self { slots: vec![(0, 0); names.len()], ..Self::default() }
+    }
+
+    /// Adds the only value of a field, or the next one of a list. A field without number is kept for searches that name
+    /// no field. A field that is named twice with others between keeps its first values.
+    pub fn push(&mut self, field: Option<FieldId>, datum: Datum<'a>) {
+        let Some(field) = field else { return self.rest.push(datum) };
+        let at = self.values.len() as u32;
+        let Some(slot) = self.slots.get_mut(field.index()) else { return };
+        if slot.1 == 0 {
+            *slot = (at, 1);
+            self.touched.push(field);
+        } else if slot.0 + slot.1 == at {
+            slot.1 += 1;
+        } else {
+            return self.rest.push(datum);
+        }
+        self.values.push(datum);
+    }
+
+    /// The values of a field; empty when it is absent.
+    pub fn values(&self, field: FieldId) -> &[Datum<'a>] {
+        let (first, count) = self.slots.get(field.index()).copied().unwrap_or((0, 0));
+        &self.values[first as usize..(first + count) as usize]
+    }
+
+    /// The fields that are there, in the order in which they were pushed.
+    pub fn fields(&self) -> &[FieldId] {
+        &self.touched
+    }
+
+    /// Every text of the event, for searches that name no field.
+    pub fn texts(&self) -> impl Iterator<Item = Datum<'a>> + '_ {
+        self.values.iter().chain(&self.rest).copied().filter(|datum| matches!(datum, Datum::Text(_)))
+    }
+
+    /// Empties it for the next event of rules that know these names; memory is kept.
+    pub fn recycle_for<'b>(self, names: &Names) -> Frame<'b> {
+        let mut frame = self.recycle();
+        frame.slots.resize(names.len(), (0, 0));
+        frame
+    }
+
+    /// Empties it for the next event, which may live elsewhere; memory is kept.
+    pub fn recycle<'b>(mut self) -> Frame<'b> {
+        for field in &self.touched {
+            self.slots[field.index()] = (0, 0);
+        }
+        self.touched.clear();
+        Frame { slots: self.slots, touched: self.touched, values: reuse(self.values), rest: reuse(self.rest) }
+    }
+}
+
+/// The same memory for values of another life; collecting an emptied vector of the same layout allocates nothing.
+fn reuse<'b>(mut values: Vec<Datum<'_>>) -> Vec<Datum<'b>> {
+    values.clear();
+    values.into_iter().map(|_| Datum::Null).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_found_by_field_and_a_recycled_frame_is_empty() {
+        let mut names = Names::default();
+        let (a, b) = (names.intern("a"), names.intern("b"));
+        let mut frame = Frame::new(&names);
+        frame.push(Some(a), Datum::Text(b"x"));
+        frame.push(Some(a), Datum::Text(b"y"));
+        frame.push(Some(b), Datum::Int(7));
+        frame.push(None, Datum::Text(b"elsewhere"));
+        assert_eq!(frame.values(a), [Datum::Text(b"x"), Datum::Text(b"y")]);
+        assert_eq!(frame.values(b), [Datum::Int(7)]);
+        assert_eq!(frame.texts().count(), 3);
+        let frame: Frame<'_> = frame.recycle();
+        assert!(frame.values(a).is_empty() && frame.values(b).is_empty());
+        assert_eq!(frame.texts().count(), 0);
+    }
+
+    #[test]
+    fn a_recycled_frame_keeps_its_memory() {
+        let mut names = Names::default();
+        let a = names.intern("a");
+        let mut frame = Frame::new(&names);
+        (0..100).for_each(|_| frame.push(Some(a), Datum::Null));
+        let before = frame.values.capacity();
+        assert_eq!(frame.recycle().values.capacity(), before);
+    }
+}

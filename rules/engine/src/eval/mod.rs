@@ -1,0 +1,34 @@
+//! Our own evaluator: Sigma's meaning as a small intermediate form, judged in two ways.
+//!
+//! A rule set becomes [`Program`]: each distinct test of a field's value is one *atom* ([`Atom`]), each rule an
+//! expression over atoms ([`Expr`]). An event becomes a [`Frame`]: borrowed values by field number, whatever it was read
+//! from. [`reference`] judges a frame by the book, slowly; [`Judge`] judges it fast and must agree with it, which
+//! property tests hold.
+//!
+//! Text is compared without case by its lower case form, as the Sigma specification asks (version 2.1, "Detections":
+//! values are case-insensitive unless `cased` says otherwise). A value that is a list matches when one of its elements
+//! does. Nothing here reads a clock or a file.
+
+mod build;
+mod detail;
+mod encode;
+mod frame;
+mod judge;
+mod modifiers;
+mod names;
+mod needs;
+mod pattern;
+mod program;
+pub mod reference;
+mod scan;
+mod subject;
+mod test;
+
+pub use build::{BuildError, Builder};
+pub use detail::{Found, explain};
+pub use frame::{Datum, Frame};
+pub use judge::{Judge, Scratch};
+pub use names::{FieldId, Names};
+pub use program::{Atom, AtomId, CoreRule, Expr, Program, Scope};
+pub use subject::{fill_from_event, fill_from_json};
+pub use test::Test;

@@ -1,0 +1,65 @@
+//! Events of every origin as frames: our own, and flat JSON.
+
+use std::net::Ipv6Addr;
+
+use beffroi_schema::{Event, Value};
+use serde_json::{Map, Value as Json};
+
+use super::frame::{Datum, Frame};
+use super::names::{FieldId, Names};
+
+/// Fills a frame with one of our own events.
+pub fn fill_from_event<'a>(frame: &mut Frame<'a>, names: &Names, event: &'a Event) {
+    for (field, value) in event.fields() {
+        push_value(frame, names.of_field(*field), value);
+    }
+    for (name, value) in event.extra() {
+        push_value(frame, names.find(name), value);
+    }
+}
+
+fn push_value<'a>(frame: &mut Frame<'a>, field: Option<FieldId>, value: &'a Value) {
+    match value {
+        Value::Text(text) => frame.push(field, Datum::Text(text)),
+        Value::Uint(number) => frame.push(field, Datum::Uint(*number)),
+        Value::Int(number) => frame.push(field, Datum::Int(*number)),
+        Value::Bool(truth) => frame.push(field, Datum::Bool(*truth)),
+        Value::List(list) => list.iter().for_each(|text| frame.push(field, Datum::Text(text))),
+    }
+}
+
+/// Fills a frame with a flat JSON object: each member is a field, a list its several values. Objects inside of it are
+/// no values: whoever reads trees flattens them first.
+pub fn fill_from_json<'a>(frame: &mut Frame<'a>, names: &Names, object: &'a Map<String, Json>) {
+    for (name, value) in object {
+        let field = names.find(name);
+        match value {
+            Json::Array(list) => list.iter().for_each(|value| push_json(frame, field, value)),
+            value => push_json(frame, field, value),
+        }
+    }
+}
+
+fn push_json<'a>(frame: &mut Frame<'a>, field: Option<FieldId>, value: &'a Json) {
+    let datum = match value {
+        Json::Null => Datum::Null,
+        Json::Bool(truth) => Datum::Bool(*truth),
+        Json::String(text) => Datum::Text(text.as_bytes()),
+        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(number), _) => Datum::Int(number),
+            (None, Some(number)) => Datum::Uint(number),
+            (None, None) => Datum::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Json::Array(_) | Json::Object(_) => return,
+    };
+    frame.push(field, datum);
+}
+
+/// An IPv4 address in IPv6 clothes (`::ffff:10.0.0.1`, what a dual-stack socket reports) in its own.
+pub(crate) fn unmapped(text: &[u8]) -> Option<String> {
+    if text.len() < 9 || !text[..7].eq_ignore_ascii_case(b"::ffff:") {
+        return None;
+    }
+    let address = std::str::from_utf8(text).ok()?.parse::<Ipv6Addr>().ok()?;
+    Some(address.to_ipv4_mapped()?.to_string())
+}
