@@ -18,6 +18,7 @@ pub mod health;
 pub mod ids;
 pub mod json;
 pub mod limits;
+pub mod proof;
 pub mod session;
 pub mod wire;
 

@@ -13,16 +13,12 @@
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
-use serde::{Deserialize, Serialize};
+use beffroi_schema::proof::{ProofFailure, too_few};
+use serde::Deserialize;
 
 use crate::limits::MAX_PROOF_BYTES;
 use crate::pack::{PackProblem, RulePack, read_bytes};
 use crate::scan::{ScanLimits, Scanner};
-
-/// Cases that each rule needs at least: one that matches, and two near misses.
-pub const MIN_FIRES: usize = 1;
-/// See [`MIN_FIRES`].
-pub const MIN_QUIET: usize = 2;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,45 +37,13 @@ struct Case {
     hex: Option<String>,
 }
 
-/// A case that did not come out as its proof says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ProofFailure {
-    /// File of the rule.
-    pub path: PathBuf,
-    /// Identifier of the rule; empty when the proof as a whole is wrong.
-    pub rule: String,
-    /// Name of the case; empty when the rule as a whole is not proven.
-    pub case: String,
-    /// What is wrong.
-    pub why: String,
-}
-
 /// The outcome of all proofs of a folder.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct ProofReport {
-    /// Rules whose every case came out right.
-    pub proven: usize,
-    /// Cases that came out right.
-    pub passed: usize,
-    /// What did not.
-    pub failed: Vec<ProofFailure>,
-    /// Files of rules without a proof.
-    pub without_proof: Vec<PathBuf>,
-    /// Rules that did not compile at all.
-    pub problems: Vec<PackProblem>,
-}
-
-impl ProofReport {
-    /// Whether every rule compiled, has a proof, and every case came out right.
-    pub fn is_green(&self) -> bool {
-        self.failed.is_empty() && self.without_proof.is_empty() && self.problems.is_empty()
-    }
-}
+pub type ProofReport = beffroi_schema::proof::ProofReport<PackProblem>;
 
 /// Runs the proofs of all YARA rules under a folder. Every case is scanned with the whole pack.
 pub fn run(folder: &Path) -> ProofReport {
     let (pack, problems) = RulePack::compile(&[folder]);
-    let mut report = ProofReport { problems, ..ProofReport::default() };
+    let mut report = ProofReport::new(problems);
     let mut scanner = Scanner::new(&pack, ScanLimits::default());
     let mut files: Vec<PathBuf> = walkdir::WalkDir::new(folder).into_iter().flatten().map(walkdir::DirEntry::into_path).collect();
     files.retain(|path| path.extension().is_some_and(|ending| ending == "yar" || ending == "yara"));
@@ -121,9 +85,7 @@ impl Prover<'_, '_> {
             };
             let (fires, quiet) = (pick(&proof.fires), pick(&proof.quiet));
             let failed_before = self.report.failed.len();
-            if fires.len() < MIN_FIRES || quiet.len() < MIN_QUIET {
-                let (fires, quiet) = (fires.len(), quiet.len());
-                let why = format!("{fires} firing and {quiet} quiet cases; at least {MIN_FIRES} and {MIN_QUIET} are needed");
+            if let Some(why) = too_few(fires.len(), quiet.len()) {
                 self.fail(rule, "", why);
             }
             fires.iter().for_each(|index| self.case(rule, &proof.fires[*index], true));
@@ -147,7 +109,7 @@ impl Prover<'_, '_> {
     }
 
     fn fail(&mut self, rule: &str, case: &str, why: String) {
-        self.report.failed.push(ProofFailure { path: self.path.into(), rule: rule.into(), case: case.into(), why });
+        self.report.failed.push(ProofFailure::new(self.path, rule, case, why));
     }
 }
 
