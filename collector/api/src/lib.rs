@@ -17,6 +17,7 @@
 mod ask;
 mod audit;
 mod auth;
+mod console;
 mod cursor;
 mod desk;
 mod door;

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::AdminToken;
+use crate::console;
 use crate::desk::App;
 use crate::door;
 use crate::error::ApiError;
@@ -72,7 +73,8 @@ pub async fn start_with(options: Options, sources: Sources, shutdown: Cancellati
     let listener = Listener::bind(&options, sources.certificate.clone()).await?;
     let (address, tls) = (listener.address(), listener.is_tls());
     let app = Arc::new(App::new(sources, admin, &options.rates, shutdown.clone(), tls));
-    let task = tokio::spawn(listener.serve(door::router(Arc::clone(&app)), shutdown));
+    let router = console::before(Arc::clone(&app), door::router(Arc::clone(&app)));
+    let task = tokio::spawn(listener.serve(router, shutdown));
     tracing::info!(%address, tls, token_file = %options.token_file.display(), "the API listens");
     Ok(Handle { address, app, task })
 }

@@ -36,12 +36,12 @@ impl Scratch {
 /// It is not there; the error names the command that builds it.
 pub fn binary(name: &str) -> Result<PathBuf> {
     let test = std::env::current_exe().context("the path of this test")?;
-    let folder = test.ancestors().nth(2).context("tests lie two folders below the binaries")?;
-    let path = folder.join(name);
-    if !path.is_file() {
-        bail!("{} does not exist; build it with `make build`", path.display());
+    // A test lies in a folder below the binaries, another binary beside them.
+    let mut places = test.ancestors().skip(1).take(2).map(|folder| folder.join(name));
+    match places.find(|path| path.is_file()) {
+        Some(path) => Ok(path),
+        None => bail!("{name} was not built beside {}; build it with `make build`", test.display()),
     }
-    Ok(path)
 }
 
 /// Root of the source tree.
