@@ -124,6 +124,11 @@ impl Collector {
         &self.addresses.gateway
     }
 
+    /// Where the API and the console listen: host and port.
+    pub fn api(&self) -> &str {
+        &self.addresses.api
+    }
+
     /// Value of a counter of `/metrics`, summed over its labels.
     ///
     /// # Errors
@@ -290,11 +295,15 @@ impl Collector {
 fn launch(folder: &std::path::Path, at: &Addresses, extra: &str) -> Result<(Process, Addresses)> {
     let data = folder.join("collector");
     let config = folder.join("collector.toml");
-    let rules = tree().join("rules/sigma");
+    // A test with rules of its own names them in `extra`.
+    let detect = match extra.contains("[detect]") {
+        true => String::new(),
+        false => format!("[detect]\nrules = [{:?}]", tree().join("rules/sigma")),
+    };
     let Addresses { gateway, api, observe } = at;
     let text = format!(
         "data = {data:?}\n\n[gateway]\nlisten = \"{gateway}\"\n\n[api]\nlisten = \"{api}\"\n\n[observe]\nlisten = \"{observe}\"\n\n\
-         [detect]\nrules = [{rules:?}]\n\n{extra}\n"
+         {detect}\n\n{extra}\n"
     );
     std::fs::write(&config, text)?;
     let known = data.join("run/addresses.json");
