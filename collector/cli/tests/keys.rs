@@ -5,6 +5,7 @@ mod common;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use beffroi_schema::down::{self, KeyId, OperatorKey, Order, SignedKind};
 use common::{Ran, Stub, beffroi};
@@ -65,6 +66,13 @@ impl Keys {
         assert_eq!((ran.code, ran.out.as_str()), (Some(3), ""), "{arguments:?}: {}", ran.talk);
         assert!(ran.talk.contains(word) && ran.talk.contains(" hint: "), "{arguments:?}: {}", ran.talk);
     }
+}
+
+/// In a session of its own, which has no terminal to ask on, wherever the tests run.
+fn without_terminal(arguments: &[&str]) -> Ran {
+    let mut command = Command::new("/usr/bin/setsid");
+    command.args(["--wait", env!("CARGO_BIN_EXE_beffroi")]).args(arguments).env_clear().stdin(Stdio::null());
+    Ran::of(&mut command)
 }
 
 fn text(path: &Path) -> String {
@@ -258,7 +266,8 @@ fn a_revocation_keeps_what_was_revoked_before_and_grows() {
 #[test]
 fn a_passphrase_comes_from_a_terminal_or_a_private_file_only() {
     let keys = Keys::new("ed25519");
-    keys.refused(&["key", "operator", "new", "--out", &keys.name("b.key"), "--passphrase"], "--passphrase-file");
+    let ran = without_terminal(&["key", "operator", "new", "--out", &keys.name("b.key"), "--passphrase"]);
+    assert!(ran.code == Some(3) && ran.talk.contains("--passphrase-file") && !keys.path("b.key").exists(), "{ran:?}");
     assert_eq!(keys.run(&["key", "operator", "new", "--out", &keys.name("b.key"), "--passphrase=secret"]).code, Some(3));
     std::fs::write(keys.path("pp"), "correct horse battery\n").unwrap();
     std::fs::set_permissions(keys.path("pp"), std::fs::Permissions::from_mode(0o644)).unwrap();
@@ -269,7 +278,8 @@ fn a_passphrase_comes_from_a_terminal_or_a_private_file_only() {
     std::fs::set_permissions(keys.path("pp"), std::fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(new(&keys).code, Some(0));
     assert!(text(&keys.path("b.key")).starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"));
-    keys.refused(&["key", "show", &keys.name("b.key")], "passphrase is needed");
+    let ran = without_terminal(&["key", "show", &keys.name("b.key")]);
+    assert!(ran.code == Some(3) && ran.talk.contains("passphrase is needed"), "{ran:?}");
     let ran = keys.good(&["key", "show", &keys.name("b.key"), "--passphrase-file", &keys.name("pp"), "-o", "ndjson"]);
     assert!(ran.out.contains("\"encrypted\":true") && !ran.out.contains("correct"), "{ran:?}");
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::status;
-use super::summary::{count, nothing_found, sentence};
+use super::summary::{count, nothing_found, number, sentence};
 use crate::client::{Client, rows, segment};
 use crate::commands::page::Page;
 use crate::errors::Outcome;
@@ -49,7 +49,7 @@ pub async fn results(client: &Client, output: &Output, id: &str, limit: u64) -> 
     let named = unknown.len() as u64;
     let counted = count(&scan, "files_unknown");
     if counted > named && named < limit {
-        say(&format!("{} unknown files are counted and not named: each host names a thousand at most", counted - named));
+        say(&format!("{} more unknown: counted, not named (each host names a thousand at most)", number(counted - named)));
     }
     Ok(())
 }

@@ -168,6 +168,9 @@ fn finish(output: &Output, scan: &Value, fail_on_match: bool) -> Outcome {
         }
         _ => status::show(output, scan)?,
     }
+    if count(scan, "offline") > 0 {
+        say(&format!("hosts that are offline are asked when they come back, until {}", output.shown(scan, "/expires")));
+    }
     let matched = count(scan, "files_matched");
     if matched > 0 {
         let id: String = scan["order_id"].as_str().unwrap_or_default().chars().take(12).collect();
