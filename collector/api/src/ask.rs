@@ -180,7 +180,9 @@ pub(crate) async fn ask_reading<O: Operation>(
     let work = async {
         admit(app, &caller.asker, &O::ROUTE)?;
         let input = reading.await?;
-        record.asked = audit::asked(O::audited(&input));
+        let asked = O::audited(&input);
+        record.tenant = asked.get("tenant").and_then(|tenant| tenant.as_str()).map(audit::text).unwrap_or_default();
+        record.asked = audit::asked(asked);
         O::run(&Desk::new(app, &caller.asker), input).await
     };
     let answer = match tokio::time::timeout(CALL_TIMEOUT, work).await {
@@ -193,9 +195,6 @@ pub(crate) async fn ask_reading<O: Operation>(
     match &answer {
         Ok(answer) => (record.status, record.rows) = (O::status(answer).as_u16(), O::rows(answer)),
         Err(refusal) => (record.status, record.code) = (refusal.status.as_u16(), refusal.body.code.clone()),
-    }
-    if let Some(tenant) = record.asked.get("tenant").and_then(|tenant| tenant.as_str()) {
-        record.tenant = tenant.to_owned();
     }
     finish(app, record, O::ROUTE.path, started, O::OWN_STATE).await.and(answer)
 }

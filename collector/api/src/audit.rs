@@ -81,11 +81,23 @@ pub(crate) fn asked(asked: Json) -> Json {
     if fields.is_empty() {
         return Json::Null;
     }
-    let whole = Json::Object(fields);
+    let mut whole = Json::Object(fields);
+    mask(&mut whole);
     let text = whole.to_string();
-    match (masked(&text), text.len() <= MAX_ASKED) {
-        (Cow::Borrowed(_), true) => whole,
-        (masked, _) => Json::String(cut(&masked, MAX_ASKED)),
+    if text.len() <= MAX_ASKED { whole } else { Json::String(cut(&text, MAX_ASKED)) }
+}
+
+/// Masks every text in it.
+fn mask(value: &mut Json) {
+    match value {
+        Json::String(text) => {
+            if let Cow::Owned(clean) = masked(text) {
+                *text = clean;
+            }
+        }
+        Json::Array(list) => list.iter_mut().for_each(mask),
+        Json::Object(fields) => fields.values_mut().for_each(mask),
+        _ => {}
     }
 }
 

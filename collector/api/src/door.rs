@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -153,11 +154,13 @@ fn reason(headers: &http::HeaderMap) -> Result<String, Refusal> {
 pub(crate) async fn serve<O: Operation>(
     State(app): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Path(path): Path<HashMap<String, String>>,
+    path: Result<Path<HashMap<String, String>>, PathRejection>,
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
     let reading = async {
+        let Path(path) =
+            path.map_err(|error| Refusal::bad(format!("the path cannot be read: {}", error.body_text()), "write UTF-8"))?;
         let _place = if O::MAX_BODY > LARGE_BODY { Some(app.large_body().await) } else { None };
         match O::ROUTE.verb {
             Verb::Get | Verb::Delete => of_query(path, &parts),

@@ -1,8 +1,7 @@
 //! The API over real HTTP, with a real engine and a real bus.
 #![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
 
-#[path = "../../store/tests/support/mod.rs"]
-mod support;
+mod common;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,63 +10,13 @@ use beffroi_api::{Options, start};
 use beffroi_bus::control::{Control, Outcome};
 use beffroi_bus::{TailFrom, Topic};
 use beffroi_schema::control::{AgentEnrolled, Change};
-use beffroi_schema::health::RoleHealth;
 use beffroi_schema::{Stream, wire};
 use beffroi_store::{Options as StoreOptions, Store};
+use common::support::{self, Agent, Engine, Rig, execs, now};
+use common::{Api, records, without_store};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use support::{Agent, Engine, Rig, execs, now};
 use tokio_util::sync::CancellationToken;
-
-struct Api {
-    url: String,
-    token: String,
-    client: reqwest::Client,
-    handle: beffroi_api::Handle,
-    _folder: tempfile::TempDir,
-}
-
-impl Api {
-    async fn start(store: Store, bus: beffroi_bus::Bus, stop: CancellationToken) -> Self {
-        support::provider();
-        let folder = tempfile::tempdir().unwrap();
-        let options =
-            Options { listen: "127.0.0.1:0".parse().unwrap(), token_file: folder.path().join("api/admin.token"), tls: None };
-        let control = Control::start(bus.clone(), stop.clone()).await.unwrap();
-        assert!(control.wait_ready().await);
-        let roles =
-            Arc::new(|| vec![RoleHealth::ready("store", "rows stand"), RoleHealth::not_ready("gateway", "a reason inside")]);
-        let handle = start(options.clone(), store, bus, control, roles, stop).await.unwrap();
-        let token = std::fs::read_to_string(&options.token_file).unwrap().trim().to_owned();
-        let url = format!("http://{}", handle.address());
-        Self { url, token, client: reqwest::Client::new(), handle, _folder: folder }
-    }
-
-    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
-        let mut request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token);
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let answer = request.send().await.unwrap();
-        let status = answer.status();
-        (status, answer.json().await.unwrap_or(Value::Null))
-    }
-
-    async fn get(&self, path: &str) -> Value {
-        let (status, body) = self.call(Method::GET, path, None).await;
-        assert_eq!(status, StatusCode::OK, "{path}: {body}");
-        body
-    }
-}
-
-/// A bus and an API whose store is away.
-async fn without_store() -> (Api, beffroi_bus::Bus, CancellationToken, tempfile::TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let bus = support::bus(folder.path()).await;
-    let stop = CancellationToken::new();
-    let store = Store::connect(&StoreOptions { url: "http://127.0.0.1:9".into(), ..StoreOptions::default() }).unwrap();
-    (Api::start(store, bus.clone(), stop.clone()).await, bus, stop, folder)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_token_there_is_nothing_but_health() {
@@ -149,6 +98,7 @@ async fn bad_input_is_refused_with_what_to_do() {
         "/v1/alerts/tail?after=x",
         "/v1/gaps?since=5y",
         "/v1/alerts/abcdef/around?window=ever",
+        "/v1/alerts/%ff",
     ] {
         let (status, answer) = api.call(Method::GET, path, None).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{path}: {answer}");
@@ -167,12 +117,7 @@ async fn every_call_with_a_token_stands_in_the_audit_before_its_answer() {
     let (api, bus, stop, _folder) = without_store().await;
     api.call(Method::GET, "/v1/hosts?tenant=a", None).await;
     api.call(Method::POST, "/v1/enroll/tokens", Some(json!({"tenant": "a"}))).await;
-    let mut tail = bus.tail(Topic::Audit, TailFrom::Beginning).await.unwrap();
-    let mut records = Vec::new();
-    while !tail.caught_up().await.unwrap() {
-        let record = tail.next().await.unwrap();
-        records.push(serde_json::from_slice::<Value>(&record.value).unwrap());
-    }
+    let records = records(&bus, Topic::Audit).await;
     assert_eq!(records.len(), 2, "{records:?}");
     assert_eq!(
         (&records[0]["by"], &records[0]["path"], &records[0]["query"]),
@@ -306,6 +251,7 @@ async fn with_a_certificate_it_speaks_tls_and_nothing_else() {
         listen: "127.0.0.1:0".parse().unwrap(),
         token_file: folder.path().join("admin.token"),
         tls: Some(beffroi_api::TlsOptions { cert: cert.clone(), key }),
+        ..Options::default()
     };
     let store = Store::connect(&StoreOptions::default()).unwrap();
     let control = Control::start(bus.clone(), stop.clone()).await.unwrap();
@@ -316,9 +262,58 @@ async fn with_a_certificate_it_speaks_tls_and_nothing_else() {
     let port = handle.address().port();
     let answer = client.get(format!("https://localhost:{port}/healthz")).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()["strict-transport-security"], "max-age=31536000");
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
+    assert!(!old_tls_is_taken(made.cert.der().clone(), handle.address()).await, "TLS 1.2 must be refused");
     assert!(client.get(format!("http://localhost:{port}/healthz")).send().await.is_err());
     let swapped = Options { tls: Some(beffroi_api::TlsOptions { cert: cert.clone(), key: cert }), ..options };
     let Err(error) = start(swapped, store, bus, control, roles, stop.clone()).await else { panic!("a certificate is no key") };
     assert!(error.to_string().contains("private key"), "{error}");
+    stop.cancel();
+}
+
+/// Whether the API lets somebody in who speaks nothing newer than TLS 1.2.
+async fn old_tls_is_taken(root: rustls_pki_types::CertificateDer<'static>, address: std::net::SocketAddr) -> bool {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(root).unwrap();
+    let config = rustls::ClientConfig::builder_with_protocol_versions(&[&rustls::version::TLS12])
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let name = rustls_pki_types::ServerName::try_from("localhost").unwrap();
+    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_address_is_listened_on_only_over_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = support::bus(&folder.path().join("bus")).await;
+    let stop = CancellationToken::new();
+    support::provider();
+    let token_file = folder.path().join("admin.token");
+    let options = Options { listen: "0.0.0.0:0".parse().unwrap(), token_file, ..Options::default() };
+    let store = Store::connect(&StoreOptions::default()).unwrap();
+    let control = Control::start(bus.clone(), stop.clone()).await.unwrap();
+    let sources = |certificate| beffroi_api::Sources {
+        store: store.clone(),
+        bus: bus.clone(),
+        control: control.clone(),
+        roles: Arc::new(Vec::new),
+        metrics: None,
+        certificate,
+    };
+    let Err(error) = beffroi_api::start_with(options.clone(), sources(None), stop.clone()).await else { panic!("in the clear") };
+    assert!(error.to_string().contains("tls.cert"), "{error}");
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = rustls_pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into();
+    let provider = rustls::crypto::ring::default_provider();
+    let certified = rustls::sign::CertifiedKey::from_der(vec![made.cert.der().clone()], key, &provider).unwrap();
+    let certificate: beffroi_api::Certificate = Arc::new(rustls::sign::SingleCertAndKey::from(certified));
+    let handle = beffroi_api::start_with(options, sources(Some(certificate)), stop.clone()).await.unwrap();
+    let root = reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
+    let client = reqwest::Client::builder().tls_certs_only([root]).build().unwrap();
+    let answer = client.get(format!("https://localhost:{}/healthz", handle.address().port())).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
     stop.cancel();
 }

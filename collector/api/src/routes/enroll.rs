@@ -85,7 +85,7 @@ impl CreateInput {
 }
 
 /// A new token; its secret is shown here and never again.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 #[schemars(rename = "EnrollTokenCreated")]
 pub(crate) struct Created {
     /// Public name.

@@ -97,7 +97,7 @@ impl CreateInput {
 }
 
 /// A new token, shown here and never again.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 #[schemars(rename = "TokenCreated")]
 pub(crate) struct Created {
     /// Public name.
