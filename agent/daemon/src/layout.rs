@@ -125,7 +125,8 @@ impl Layout {
     fn folder(&self, name: &str, mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
         let path = if name.is_empty() { self.root.clone() } else { self.root.join(name) };
         let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot prepare {}: {error}", path.display()));
-        DirBuilder::new().recursive(true).mode(mode).create(&path).map_err(named)?;
+        // Without the group bit, which some sandboxes refuse at creation: it is set below.
+        DirBuilder::new().recursive(true).mode(mode & 0o777).create(&path).map_err(named)?;
         let found = fs::symlink_metadata(&path).map_err(named)?;
         if !found.is_dir() {
             return Err(named(io::Error::other("it is no folder")));
