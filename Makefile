@@ -11,10 +11,10 @@ SETUP := packaging/setup/setup.sh
 BINARIES := --workspace --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build release run demo test check lint bench clean
+.PHONY: help setup setup-test build release run demo test check lint bench deb rpm bundle test-packages setup-package clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
 
 setup: ## install what `make run` needs (lists it and asks first)
 	@$(SETUP) run
@@ -50,6 +50,33 @@ lint: check setup ## the same, then clippy and the documentation, without a warn
 bench: setup-test ## figures of the whole line (release build, several minutes)
 	$(CARGO) build --locked --release $(BINARIES)
 	@target/release/xtask bench
+
+# Packages are made of the binaries in PACKAGE_BIN. Unless it is named, they are built first, optimised.
+PACKAGE_BIN ?=
+PACKAGES := target/packages
+ifeq ($(PACKAGE_BIN),)
+package-binaries: release
+PACKAGED := target/release
+else
+package-binaries:
+PACKAGED := $(PACKAGE_BIN)
+endif
+.PHONY: package-binaries
+
+setup-package: ## install what packaging and its tests need
+	@$(SETUP) package
+
+deb: setup-package package-binaries ## Debian packages (agent, collector, terminal, engine) in target/packages/deb
+	packaging/deb/build.sh --bin $(PACKAGED) --out $(PACKAGES)/deb
+
+rpm: setup-package package-binaries ## RPM packages in target/packages/rpm
+	packaging/rpm/build.sh --bin $(PACKAGED) --out $(PACKAGES)/rpm
+
+bundle: deb rpm ## everything for an installation without a network, in one file
+	packaging/bundle/build.sh --packages $(PACKAGES)
+
+test-packages: bundle ## install, use and purge the packages on a throwaway machine (root)
+	tests/packages/run.sh --packages $(PACKAGES)
 
 clean: ## remove what was built
 	$(CARGO) clean
