@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs what a fresh Debian 12 machine with a Rust toolchain lacks, and nothing else.
 #
-#   packaging/setup/setup.sh [run|test|bench]      (default: run)
+#   packaging/setup/setup.sh [run|test|bench|package]      (default: run)
 #
 # run    what `make run` and `make demo` need: Debian packages to build with, and the ClickHouse engine (libchdb).
 # test   the same, and Java, Maven and Apache Kafka's jars for the end-to-end tests, Chromium and axe-core for the
 #        console's.
 # bench  the same as test.
+# package  the same as run, and what `make deb rpm bundle test-packages` needs (dpkg-dev, lintian, rpm, jq, ansible-core, ...).
 #
 # When nothing is missing it prints nothing and fetches nothing. Otherwise it first lists what it would do and asks;
 # YES=1 or CI=true answers yes. Debian packages are installed only as root on Debian; elsewhere it says what to
@@ -71,6 +72,16 @@ missing_packages() {
         have java || echo default-jdk-headless
         kafka_is_there || have mvn || echo maven
     fi
+}
+
+missing_packaging_tools() {
+    local tool
+    for tool in dpkg-shlibdeps:dpkg-dev strip:binutils lintian:lintian rpmbuild:rpm rpm2cpio:rpm2cpio cpio:cpio jq:jq \
+        systemd-analyze:systemd nsenter:util-linux pgrep:procps ssh-keygen:openssh-client python3:python3 \
+        ansible-playbook:ansible-core; do
+        have "${tool%%:*}" || echo "${tool##*:}"
+    done
+    python3 -c 'import yaml' 2>/dev/null || echo python3-yaml
 }
 
 has_header() {
@@ -247,9 +258,9 @@ put_in_place() {
 
 purpose=${1:-run}
 case $purpose in
-run | test | bench) ;;
+run | test | bench | package) ;;
 *)
-    printf 'usage: %s [run|test|bench]\n' "$0" >&2
+    printf 'usage: %s [run|test|bench|package]\n' "$0" >&2
     exit 2
     ;;
 esac
@@ -260,7 +271,7 @@ readonly cache
 mapfile -t packages < <(missing_packages "$purpose")
 need_chdb=false need_kafka=false need_axe=false
 chdb_is_there || need_chdb=true
-if [ "$purpose" != run ] && ! kafka_is_there; then
+if { [ "$purpose" = test ] || [ "$purpose" = bench ]; } && ! kafka_is_there; then
     need_kafka=true
 fi
 if [ "$purpose" != run ] && ! axe_is_there; then

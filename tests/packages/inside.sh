@@ -70,19 +70,21 @@ the_agent_watches_without_a_server() {
 the_collector_gets_ready() {
     beffroi-collector --config /etc/beffroi/collector.toml --check-config
     systemctl start beffroi-collector
+    # Written once every role is started.
+    until_true $patience "the collector's start" test -s /var/lib/beffroi/run/addresses.json || fail_with_journal beffroi-collector
     until_true $patience "the collector's readiness" http_status 9464 /readyz 200 || fail_with_journal beffroi-collector
     journalctl --no-pager -o cat -u beffroi-collector >/tmp/collector.log
     refuse grep -i 'landlock\|call filter could not\|cannot drop capabilities' /tmp/collector.log
 }
 
 the_engine_runs_confined() {
-    local engine
-    engine=$(pgrep -f /usr/lib/beffroi/clickhouse-embedded)
-    cat "/proc/$engine/status"
+    local engine collector
+    collector=$(main_pid beffroi-collector)
+    engine=$(pgrep -P "$collector" -f clickhouse-embedded)
     [ "$(of_process "$engine" CapEff)" = 0000000000000000 ]
     [ "$(of_process "$engine" NoNewPrivs)" = 1 ]
-    # The unit's filter and the engine's own.
-    [ "$(of_process "$engine" Seccomp_filters)" -ge 2 ]
+    # The unit's filters and the engine's own.
+    [ "$(of_process "$engine" Seccomp_filters)" -gt "$(of_process "$collector" Seccomp_filters)" ]
     [ "$(user_of "$engine")" = beffroi ]
 }
 
@@ -145,6 +147,8 @@ processes_hold_what_their_units_allow() {
     [ "$(of_process "$uplink" CapEff) $(of_process "$uplink" CapBnd)" = "0000000000000000 0000000000000000" ]
     [ "$(of_process "$worker" CapEff) $(of_process "$worker" CapPrm)" = "0000000000000000 0000000000000000" ]
     [ "$(user_of "$uplink") $(user_of "$worker")" = "beffroi-uplink beffroi-scan" ]
+    # The unit's filters and the worker's own.
+    [ "$(of_process "$worker" Seccomp_filters)" -gt "$(of_process "$sensor" Seccomp_filters)" ]
     local process
     for process in $sensor $uplink $worker; do
         [ "$(of_process "$process" NoNewPrivs)" = 1 ]
