@@ -314,9 +314,9 @@ fn links_devices_and_hostile_names_in_a_tar_are_data_only() {
     for (kind, name, target) in [
         (tar::EntryType::Link, "hard", "/etc/shadow"),
         (tar::EntryType::Symlink, "soft", "/etc/shadow"),
-        (tar::EntryType::Char, "device", ""),
-        (tar::EntryType::Fifo, "pipe", ""),
-        (tar::EntryType::Directory, "folder/", ""),
+        (tar::EntryType::Char, "device", "x"),
+        (tar::EntryType::Fifo, "pipe", "x"),
+        (tar::EntryType::Directory, "folder/", "x"),
     ] {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(kind);
