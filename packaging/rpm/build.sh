@@ -83,7 +83,7 @@ TEXT
 }
 
 build() {
-    local package=$1 tree=$work/tree/$1 payload=w6.xzdio
+    local package=$1 tree=$work/tree/$1 payload=w3.xzdio
     # Half a gigabyte of engine: the fastest method.
     [ "$package" != beffroi-clickhouse-engine ] || payload=w1.gzdio
     "$root/packaging/deb/stage.sh" "$package" "$bin" "$tree" /usr/lib/systemd/system
