@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod metrics;
 mod observe;
 mod roles;
 
@@ -87,13 +88,14 @@ fn run(arguments: &Arguments) -> Result<()> {
 }
 
 async fn serve(config: Config) -> Result<()> {
-    let metrics = observe::install()?;
+    let recorder = observe::install()?;
+    metrics::declare(&config);
     std::fs::create_dir_all(&config.data).with_context(|| format!("cannot make the data folder {}", config.data.display()))?;
     let addresses = config.data.join("run/addresses.json");
     let _ = std::fs::remove_file(&addresses);
     let stop = CancellationToken::new();
     let health = Health::default();
-    let observed = observe::serve(config.observe.listen, metrics, health.clone(), stop.clone()).await?;
+    let observed = observe::serve(config.observe.listen, recorder, health.clone(), stop.clone()).await?;
     let mut signals = Signals::new()?;
     let running = tokio::select! {
         running = roles::start(config, &health, &stop) => running?,

@@ -1,6 +1,7 @@
 //! `/metrics`, `/healthz` and `/readyz` of this process. Ready means that every role can do its work now.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::extract::State;
@@ -13,6 +14,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::roles::Health;
+
+/// Between two looks at the roles, and between two drains of the summaries' samples: until they are drained they grow with every
+/// record, whether somebody scrapes or not.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 struct Shared {
@@ -36,6 +41,7 @@ pub async fn serve(listen: SocketAddr, metrics: PrometheusHandle, health: Health
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("[observe] listen = {listen}: cannot listen there"))?;
     let address = listener.local_addr()?;
+    tokio::spawn(upkeep(metrics.clone(), health.clone(), stop.clone()));
     let routes = axum::Router::new()
         .route("/metrics", get(|State(shared): State<Shared>| async move { shared.metrics.render() }))
         .route("/healthz", get(|| async { "alive\n" }))
@@ -48,6 +54,21 @@ pub async fn serve(listen: SocketAddr, metrics: PrometheusHandle, health: Health
         }
     });
     Ok(address)
+}
+
+/// Keeps the metrics in bounds, and tells them how the roles are.
+async fn upkeep(metrics: PrometheusHandle, health: Health, stop: CancellationToken) {
+    loop {
+        for role in health.all() {
+            let ready = if role.ready { 1.0 } else { 0.0 };
+            metrics::gauge!("beffroi_role_ready", "role" => role.role).set(ready);
+        }
+        metrics.run_upkeep();
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(UPKEEP_EVERY) => {}
+        }
+    }
 }
 
 async fn ready(State(shared): State<Shared>) -> (StatusCode, Json<Vec<RoleHealth>>) {
