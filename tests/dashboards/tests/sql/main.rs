@@ -61,11 +61,12 @@ impl Answer {
 async fn ask(engine: &Engine, question: &str) -> Answer {
     let text = engine.sql(&format!("{question}\nFORMAT JSON")).await;
     let answer: Value = serde_json::from_str(&text).unwrap();
-    let column = |meta: &Value| Column {
-        name: meta["name"].as_str().unwrap().to_owned(),
-        kind: Kind::of(meta["type"].as_str().unwrap()),
-    };
-    Answer { columns: answer["meta"].as_array().unwrap().iter().map(column).collect(), rows: answer["data"].as_array().unwrap().clone() }
+    let column =
+        |meta: &Value| Column { name: meta["name"].as_str().unwrap().to_owned(), kind: Kind::of(meta["type"].as_str().unwrap()) };
+    Answer {
+        columns: answer["meta"].as_array().unwrap().iter().map(column).collect(),
+        rows: answer["data"].as_array().unwrap().clone(),
+    }
 }
 
 fn choice(all: bool) -> Choice {
@@ -102,7 +103,9 @@ fn unfit(panel: &Panel<'_>, answer: &Answer) -> Option<String> {
     if let Some(absent) = fields_of_links(panel).into_iter().find(|name| !answer.has(name)) {
         return Some(format!("a link needs the column {absent}, which is not in {:?}", answer.columns));
     }
-    if let Some(pair) = answer.rows.windows(2).find(|pair| answer.has("time") && pair[0]["time"].as_str() > pair[1]["time"].as_str()) {
+    if let Some(pair) =
+        answer.rows.windows(2).find(|pair| answer.has("time") && pair[0]["time"].as_str() > pair[1]["time"].as_str())
+    {
         return Some(format!("its rows are not in the order of time: {pair:?}"));
     }
     answer.rows.is_empty().then(|| "no row, although there is something to find".to_owned())
@@ -111,7 +114,10 @@ fn unfit(panel: &Panel<'_>, answer: &Answer) -> Option<String> {
 /// Columns that the links of a panel read: `${__data.fields.NAME...}`.
 fn fields_of_links<'a>(panel: &Panel<'a>) -> Vec<&'a str> {
     let links = panel.links().into_iter();
-    links.flat_map(|link| link.split("__data.fields.").skip(1)).map(|rest| rest.split([':', '}']).next().unwrap_or(rest)).collect()
+    links
+        .flat_map(|link| link.split("__data.fields.").skip(1))
+        .map(|rest| rest.split([':', '}']).next().unwrap_or(rest))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
