@@ -21,9 +21,27 @@ configurations_are_kept_over_upgrades() {
     [ "$(dpkg-deb --info "$debs"/beffroi-collector_*.deb conffiles)" = /etc/beffroi/collector.toml ]
 }
 
+# What stands behind a # must be a key that exists, of the right type: each file is tried with every key in force.
+every_key_of_a_default_configuration_exists() {
+    local etc=$root/packaging/systemd/etc code=0 kafka='/^# Or Apache Kafka/,/^$/'
+    dpkg-deb --extract "$debs"/beffroi-collector_*.deb "$scratch/collector"
+    dpkg-deb --extract "$debs"/beffroi-agent_*.deb "$scratch/collector"
+    # An embedded bus and engine; then Kafka and a ClickHouse elsewhere.
+    sed -e "$kafka d" -e '/^#url = /d' -e 's/^#\([a-z_]* = \)/\1/' "$etc/collector.toml" >"$scratch/embedded.toml"
+    "$scratch/collector/usr/bin/beffroi-collector" --config "$scratch/embedded.toml" --check-config
+    sed -e '/^kind = "embedded"/,/^#max_bytes/d' -e 's/^#embedded = true/embedded = false/' -e 's/^#\([a-z_]* = \|\[\)/\1/' \
+        "$etc/collector.toml" >"$scratch/kafka.toml"
+    grep -q '^kind = "kafka"' "$scratch/kafka.toml"
+    "$scratch/collector/usr/bin/beffroi-collector" --config "$scratch/kafka.toml" --check-config
+    sed -e 's/^#\([a-z_]* = \)/\1/' "$etc/agent.toml" >"$scratch/agent.toml"
+    grep -q '^proxy = ' "$scratch/agent.toml"
+    # 3: nothing is enrolled here. 1 would be the configuration.
+    "$scratch/collector/usr/bin/beffroi-agent" --config "$scratch/agent.toml" --state "$scratch/nowhere" doctor || code=$?
+    [ $code -eq 3 ]
+}
+
 every_option_of_the_collector_is_in_its_page() {
     local option page=$root/packaging/deb/man/beffroi-collector.8
-    dpkg-deb --extract "$debs"/beffroi-collector_*.deb "$scratch/collector"
     "$scratch/collector/usr/bin/beffroi-collector" --help | grep -oE '^ +(-., )?--[a-z-]+' | grep -oE -- '--[a-z-]+' >"$scratch/options"
     [ -s "$scratch/options" ]
     while read -r option; do
@@ -63,6 +81,7 @@ for deb in "${deb_files[@]}"; do
     check "$(basename "$deb") holds no surprise" a_package_holds_no_surprise "$deb"
 done
 check "configurations are kept over upgrades" configurations_are_kept_over_upgrades
+check "every key of a default configuration exists" every_key_of_a_default_configuration_exists
 check "every option of the collector is in its manual page" every_option_of_the_collector_is_in_its_page
 check "two builds give the same bytes" two_builds_are_the_same
 
