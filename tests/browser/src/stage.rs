@@ -18,6 +18,8 @@ pub const HOSTILE: &str = "/tmp/.x/run <script>alert(1)</script> <img src=x oner
 /// Somebody who may sign in.
 #[derive(Debug, Clone)]
 pub struct Person {
+    /// Name in the audit.
+    pub name: String,
     /// Their token.
     pub token: String,
 }
@@ -44,7 +46,7 @@ impl Stage {
         }
         stage.hostile_host()?;
         stage.scan()?;
-        let seen = |tenant: &str| Ok(!stage.collector.alerts(tenant)?.is_empty());
+        let seen = |tenant: &str| anyhow::Ok(!stage.collector.alerts(tenant)?.is_empty());
         wait_for("alerts of every tenant", LIMIT, || Ok(seen("finances")? && seen("sante")? && seen("interieur")?))?;
         stage.collector.wait_settled()?;
         Ok(stage)
@@ -112,7 +114,7 @@ impl Stage {
     /// It cannot be read.
     pub fn admin(&self) -> Result<Person> {
         let token = std::fs::read_to_string(self.collector.data().join("api/admin.token"))?;
-        Ok(Person { token: token.trim().to_owned() })
+        Ok(Person { name: "admin".into(), token: token.trim().to_owned() })
     }
 
     /// An analyst of one tenant.
@@ -121,11 +123,24 @@ impl Stage {
     /// What the terminal says.
     pub fn analyst(&self, tenant: &str) -> Result<Person> {
         let file = self.scratch.path(format!("{tenant}.analyst"));
+        let name = format!("camille.{tenant}");
         let arguments =
-            ["token", "create", "--name", "camille", "--scope", "analyst", "--tenant", tenant, "--expires", "1d", "--out"];
+            ["token", "create", "--name", &name, "--scope", "analyst", "--tenant", tenant, "--expires", "1d", "--out"];
         self.cli(&arguments, &[&file])?;
         let token = std::fs::read_to_string(&file).context("the analyst's token")?;
-        Ok(Person { token: token.trim().to_owned() })
+        Ok(Person { name, token: token.trim().to_owned() })
+    }
+
+    /// Revokes somebody's token.
+    ///
+    /// # Errors
+    /// What the terminal says.
+    pub fn revoke(&self, person: &Person) -> Result<()> {
+        let answer = self.collector.ask(&["token", "list"])?;
+        let tokens = answer.as_array().context("no list of tokens")?;
+        let ours = tokens.iter().find(|token| token["name"] == person.name.as_str() && token["revoked"] == false);
+        let id = ours.and_then(|token| token["token_id"].as_str()).with_context(|| format!("no token of {}", person.name))?;
+        self.cli(&["token", "revoke", id], &[])
     }
 
     /// An alert of a tenant.

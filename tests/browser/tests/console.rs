@@ -24,6 +24,7 @@ fn the_console_holds_its_promises_in_a_real_browser() -> Result<()> {
     hostile_text_is_shown_and_does_nothing(&stage, &driver)?;
     another_tenants_alert_is_an_unknown_one(&stage, &driver)?;
     nobody_signs_out_by_a_form_from_elsewhere(&stage, &driver)?;
+    a_revoked_token_ends_its_session(&stage, &driver)?;
     every_answer_carries_strict_headers_and_cookies_are_locked(&stage)?;
     a_form_from_elsewhere_signs_nobody_in(&stage)?;
     a_link_from_elsewhere_finds_the_session_again(&stage)?;
@@ -132,6 +133,17 @@ fn nobody_signs_out_by_a_form_from_elsewhere(stage: &Stage, driver: &Driver) -> 
     Ok(())
 }
 
+fn a_revoked_token_ends_its_session(stage: &Stage, driver: &Driver) -> Result<()> {
+    let browser = driver.browser(Looks::default())?;
+    let person = stage.analyst("sante")?;
+    browser.sign_in(&stage.base(), &person.token)?;
+    stage.revoke(&person)?;
+    browser.open_page(&format!("{}/alerts", stage.base()))?;
+    ensure!(browser.text("main")?.contains("This token was revoked"), "{}: {}", browser.url()?, browser.text("main")?);
+    ensure!(browser.count("#token")? == 1 && browser.count("table")? == 0, "a revoked token still shows alerts");
+    Ok(())
+}
+
 fn get(stage: &Stage, path: &str, headers: &str) -> Result<Answer> {
     send(stage.address(), "GET", path, &format!("Accept: text/html\r\n{headers}"), "")
 }
@@ -159,6 +171,8 @@ fn every_answer_carries_strict_headers_and_cookies_are_locked(stage: &Stage) -> 
     let chosen = get(stage, "/login?next=%2Fhosts&lang=en", "Accept-Language: fr\r\n")?;
     ensure!(chosen.status == 303 && chosen.headers("location") == ["/login?next=%2Fhosts"], "{}", chosen.head);
     ensure!(chosen.headers("set-cookie").concat().starts_with("beffroi-lang=en;"), "{}", chosen.head);
+    let elsewhere = get(stage, "//evil.example/alerts?lang=fr", "")?;
+    ensure!(elsewhere.headers("location") == ["/"], "a language link leads elsewhere: {}", elsewhere.head);
     Ok(())
 }
 

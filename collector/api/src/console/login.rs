@@ -59,8 +59,11 @@ fn no_randomness(error: getrandom::Error) -> Stop {
 pub(crate) async fn form(State(console): State<Shared>, visit: Visit) -> Response {
     let pairs = query::pairs(&visit.query);
     let next = query::own_path(&query::value(&pairs, "next", 1_024));
-    if visit.session.is_some() {
-        return redirect(&next);
+    match &visit.session {
+        Some(session) if console.app.standing(&session.asker).is_ok() => return redirect(&next),
+        // Whose token is no longer good: their session is over, or they would be sent back and forth.
+        Some(_) => console.sessions.end(cookie(&visit.cookies, session_cookie(console.app.tls)).unwrap_or_default()),
+        None => {}
     }
     // Only what is said of tokens that are no longer good: a link must not put words into this page's mouth.
     let why = query::value(&pairs, "why", 32);
@@ -73,7 +76,8 @@ pub(crate) async fn form(State(console): State<Shared>, visit: Visit) -> Respons
 fn show(console: &Console, visit: &Visit, status: StatusCode, next: &str, trouble: Option<Trouble>) -> Result<Response, Stop> {
     let tls = console.app.tls;
     let csrf = Secret::new().map_err(no_randomness)?;
-    let f = visit.frame(Place::Elsewhere, visit.lang.t("login_title"));
+    let mut f = visit.frame(Place::Elsewhere, visit.lang.t("login_title"));
+    f.who = None;
     let mut response = page(&LoginPage { f, trouble, csrf: csrf.expose().to_owned(), next: next.to_owned() })?;
     *response.status_mut() = status;
     set_cookie(&mut response, &cookie_text(tls, form_cookie(tls), csrf.expose(), FORM_LIFE));

@@ -34,6 +34,12 @@ pub(crate) fn url(path: &str, pairs: &[(&str, &str)]) -> String {
     }
 }
 
+/// A request's path as it may stand in a link or a redirection of ours: a browser takes `//host` for another host.
+pub(crate) fn local(path: &str) -> &str {
+    let elsewhere = path.starts_with("//") || path.contains('\\') || !path.starts_with('/');
+    if elsewhere { "/" } else { path }
+}
+
 /// Which alerts a list shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct AlertQuery {
@@ -158,6 +164,14 @@ mod tests {
         assert_eq!(back("http://127.0.0.1:8080/alerts"), Some("/alerts".into()));
         for other in ["https://elsewhere.example/", "https://elsewhere.example/alerts/x", "javascript:alert(1)", "", "/alerts"] {
             assert_eq!(back(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn no_link_of_ours_leads_to_another_host() {
+        assert_eq!(local("/alerts/abc"), "/alerts/abc");
+        for path in ["//evil.example/alerts", "/\\evil.example", "///x", "evil", ""] {
+            assert_eq!(local(path), "/", "{path}");
         }
     }
 

@@ -105,7 +105,7 @@ impl Visit {
         Self {
             lang: chosen.unwrap_or_else(|| Lang::preferred(text(header::ACCEPT_LANGUAGE))),
             method: request.method().clone(),
-            path: request.uri().path().to_owned(),
+            path: query::local(request.uri().path()).to_owned(),
             query: request.uri().query().unwrap_or_default().to_owned(),
             referer: text(header::REFERER).to_owned(),
             session: console.sessions.find(value, Instant::now()),
