@@ -92,10 +92,27 @@ pub async fn start(mut config: Config, health: &Health, stop: &CancellationToken
         };
         let all = health.clone();
         let asked: Arc<dyn Fn() -> Vec<RoleHealth> + Send + Sync> = Arc::new(move || all.all());
-        let api = beffroi_api::start(config.api.clone(), store, bus, control, asked, stop.clone()).await?;
+        let certificate = api_certificate(&config, stop)?;
+        let sources = beffroi_api::Sources { store, bus, control, roles: asked, metrics: None, certificate };
+        let api = beffroi_api::start_with(config.api.clone(), sources, stop.clone()).await?;
         running.api = Some(Arc::new(api));
     }
     Ok(running)
+}
+
+/// A certificate of the server CA for an API that must speak TLS and was given none.
+fn api_certificate(config: &Config, stop: &CancellationToken) -> Result<Option<beffroi_api::Certificate>> {
+    if config.api.tls.is_some() || !config.api.needs_tls() {
+        return Ok(None);
+    }
+    let made = beffroi_gateway::pki::own_certificate(&config.gateway, stop.clone());
+    made.map(Some).with_context(|| {
+        format!(
+            "[api] listen = {} is no loopback address, so the API must speak TLS, and it can make no certificate here; set \
+             tls = {{ cert, key }} under [api]",
+            config.api.listen
+        )
+    })
 }
 
 async fn start_engine(config: &mut Config, health: &Health) -> Result<Arc<Embedded>> {
