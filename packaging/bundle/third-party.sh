@@ -8,7 +8,7 @@ set -euo pipefail
 export LC_ALL=C
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-readonly here root=${here%/packaging/bundle}
+readonly here
 
 declare -A owners texts
 "$here/metadata.sh" | jq -r --from-file "$here/linked.jq" |

@@ -48,7 +48,7 @@ machine() {
 # State of the packet manager, logs and caches are no concern of a purge; /etc/passwd- and the like are its neighbours' backups.
 machine_tree() {
     (
-        cd "$machine_folder/upper"
+        cd "$machine_folder/upper" || exit
         find . \( -path ./var/lib/dpkg -o -path ./var/log -o -path ./var/cache -o -path ./tmp -o -path ./run -o -path ./root \) -prune \
             -o ! -path '*/.pwd.lock' ! -regex './etc/\(passwd\|group\|shadow\|gshadow\|subuid\|subgid\)-' \
             ! -path './var/lib/systemd/*' ! -type d -printf '%y %m %U:%G %P\n' |

@@ -43,7 +43,7 @@ they_need_no_newer_glibc_than_2_34() {
 
 # --nodeps: the libraries are Debian's here; what is required is checked above.
 rpm_in_machine() { machine rpm --force-debian --dbpath /tmp/rpmdb --nodeps "$@"; }
-rpm_installs() { rpm_in_machine --install $(cd "$rpms" && printf '/tmp/shared/%s ' *.rpm); }
+rpm_installs() { rpm_in_machine --install "${rpm_files[@]/#$rpms//tmp/shared}"; }
 rpm_erases() { rpm_in_machine --erase beffroi beffroi-agent beffroi-collector beffroi-clickhouse-engine; }
 # As is the custom there: state and users stay, files do not.
 only_state_and_users_are_left() {
