@@ -36,9 +36,9 @@ mod time;
 pub use error::StoreError;
 pub use options::{MAX_BLOCK_BYTES, MAX_BLOCK_ROWS, Options};
 pub use query::{
-    Alert, AlertFilter, AlertSummary, Alerts, AlertsSince, AuditFilter, Conflict, Coverage, EventSearch, Figures, Filter, Found, Group, Hook,
-    HostRow, LastSeen, LevelCount, MAX_ROWS, MIN_PREFIX, Op, ProcessNode, ProcessTree, Resolved, ScanAnswer, ScanMatch, ScanTotals, ScanUnknown,
-    Store, TableFigures,
+    Alert, AlertFilter, AlertSummary, Alerts, AlertsSince, AuditFilter, Conflict, Coverage, EventSearch, Figures, Filter, Found,
+    Group, Hook, HostRow, LastSeen, LevelCount, MAX_ROWS, MIN_PREFIX, Op, ProcessNode, ProcessTree, Resolved, ScanAnswer,
+    ScanMatch, ScanTotals, ScanUnknown, Store, TableFigures,
 };
 pub use scope::TenantScope;
 pub use service::{Handle, start};
