@@ -38,9 +38,20 @@ ENTER(dup)
 	return from == to ? 0 : closing(to);
 }
 
-/* Closes of a range and of a process that ends: every descriptor below MAX_FDS is looked at. */
-static __always_inline void closing_many(struct task_struct *task, __u32 first, __u32 last)
+/* One descriptor of many. Global, so that the verifier looks at it once and not in every turn of the loop. */
+__noinline int closing_one(__u32 fd)
 {
+	struct file *file = file_of((void *)bpf_get_current_task(), fd);
+
+	if (file && ends_writing(file))
+		report_file((__u64)file, FILE_WRITE_CLOSE, HOOK_CLOSE);
+	return 0;
+}
+
+/* Closes of a range and of a process that ends, by itself: every descriptor below MAX_FDS is looked at. */
+static __always_inline void closing_many(__u32 first, __u32 last)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
 	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
 	unsigned long *open = BPF_CORE_READ(table, open_fds);
 	__u32 max = BPF_CORE_READ(table, max_fds);
@@ -55,11 +66,8 @@ static __always_inline void closing_many(struct task_struct *task, __u32 first, 
 	for (__u32 fd = 0; fd < MAX_FDS && fd < max; fd++) {
 		if (fd % 64 == 0)
 			bpf_probe_read_kernel(&word, sizeof(word), open + fd / 64);
-		if (!(word >> (fd % 64) & 1) || fd < scratch->first_fd || fd > scratch->last_fd)
-			continue;
-		struct file *file = file_of(task, fd);
-		if (file && ends_writing(file))
-			report_file((__u64)file, FILE_WRITE_CLOSE, HOOK_CLOSE);
+		if (word >> (fd % 64) & 1 && fd >= scratch->first_fd && fd <= scratch->last_fd)
+			closing_one(fd);
 	}
 }
 
@@ -69,7 +77,7 @@ ENTER(close_range)
 
 	/* Any flag means that nothing is closed now (close on exec) or that the table is copied first. */
 	if (arg(regs, compat, 2) == 0)
-		closing_many((void *)bpf_get_current_task(), arg(regs, compat, 0), arg(regs, compat, 1));
+		closing_many(arg(regs, compat, 0), arg(regs, compat, 1));
 	return 0;
 }
 
@@ -80,7 +88,7 @@ int BPF_PROG(exit_closes, struct task_struct *task)
 
 	/* Shared tables stay open until the last user goes. */
 	if (files && BPF_CORE_READ(files, count.counter) == 1)
-		closing_many(task, 0, MAX_FDS);
+		closing_many(0, MAX_FDS);
 	return 0;
 }
 
