@@ -1,5 +1,6 @@
 //! Starting the roles of this process, asking them how they are, and stopping them in order. Wiring only.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -60,6 +61,13 @@ impl Running {
 /// # Errors
 /// What the first role that could not start says.
 pub async fn start(mut config: Config, health: &Health, stop: &CancellationToken) -> Result<Running> {
+    let started = Arc::new(AtomicBool::new(false));
+    let asked = started.clone();
+    // Roles join one after the other: those that are there already must not make the process look ready.
+    health.add(move || match asked.load(Ordering::Relaxed) {
+        true => Vec::new(),
+        false => vec![RoleHealth::not_ready("start", "roles are being started")],
+    });
     let bus = Bus::open(config.bus.clone()).await?;
     watch_bus(bus.clone(), health, stop);
     let control = Control::start(bus.clone(), stop.clone()).await?;
@@ -97,6 +105,7 @@ pub async fn start(mut config: Config, health: &Health, stop: &CancellationToken
         let api = beffroi_api::start_with(config.api.clone(), sources, stop.clone()).await?;
         running.api = Some(Arc::new(api));
     }
+    started.store(true, Ordering::Relaxed);
     Ok(running)
 }
 
