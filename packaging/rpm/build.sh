@@ -47,7 +47,10 @@ documents() {
     fi
 }
 
-# Every file by name; folders only where the package is the one to make them.
+# Folders of the distribution itself.
+readonly system_folders='/etc|/usr|/usr/(bin|lib|share)|/usr/lib/(systemd|systemd/system|sysusers\.d|tmpfiles\.d)|/usr/share/(licenses|man|man/man[18]|zsh|zsh/site-functions|bash-completion|bash-completion/completions)'
+
+# Every file by name, and every folder that is not the distribution's.
 file_list() {
     local tree=$1 path
     while read -r path; do
@@ -57,10 +60,7 @@ file_list() {
         *) echo "$path" ;;
         esac
     done < <(cd "$tree" && find . ! -type d -printf '/%P\n' | sort)
-    for path in /etc/beffroi /usr/share/beffroi /usr/share/beffroi/yara /usr/share/beffroi/sigma /usr/lib/beffroi; do
-        [ ! -d "$tree$path" ] || echo "%dir $path"
-    done
-    (cd "$tree" && find usr/share/licenses -mindepth 1 -type d -printf '%%dir /%p\n')
+    (cd "$tree" && find . -mindepth 1 -type d -printf '/%P\n' | sort) | grep -vxE "$system_folders" | sed 's/^/%dir /'
 }
 
 spec() {
