@@ -45,10 +45,13 @@ impl Stage {
             host.replay(&tree().join("tests/fixtures/replay").join(file), &[])?;
         }
         stage.hostile_host()?;
-        stage.scan()?;
         let seen = |tenant: &str| anyhow::Ok(!stage.collector.alerts(tenant)?.is_empty());
         wait_for("alerts of every tenant", LIMIT, || Ok(seen("finances")? && seen("sante")? && seen("interieur")?))?;
         stage.collector.wait_settled()?;
+        // The terminal finds a host by the name that it gives itself, once that is stored.
+        let listed = || Ok(stage.collector.ask(&["hosts", "list"])?.to_string().contains("\"poste-214\""));
+        wait_for("poste-214 among the hosts", LIMIT, listed)?;
+        stage.scan()?;
         Ok(stage)
     }
 

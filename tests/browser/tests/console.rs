@@ -1,14 +1,8 @@
 //! The console as people use it: with a keyboard, without JavaScript, in two languages, light and dark; and what must not
 //! happen there.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
-use beffroi_browser_tests::{Answer, Browser, Driver, Looks, Stage, axe, browser_or_skip, send};
-use beffroi_e2e::wait_for;
-
-/// Until an audit record that stands on the bus can be asked for.
-const AUDIT_LIMIT: Duration = Duration::from_secs(60);
+use beffroi_browser_tests::{Browser, Driver, Looks, Stage, axe, browser_or_skip};
 
 /// One stage for all: an engine of its own for each promise would take minutes.
 #[test]
@@ -25,10 +19,6 @@ fn the_console_holds_its_promises_in_a_real_browser() -> Result<()> {
     another_tenants_alert_is_an_unknown_one(&stage, &driver)?;
     nobody_signs_out_by_a_form_from_elsewhere(&stage, &driver)?;
     a_revoked_token_ends_its_session(&stage, &driver)?;
-    every_answer_carries_strict_headers_and_cookies_are_locked(&stage)?;
-    a_form_from_elsewhere_signs_nobody_in(&stage)?;
-    a_link_from_elsewhere_finds_the_session_again(&stage)?;
-    what_was_looked_at_stands_in_the_audit(&stage)?;
     let mut judged = 0;
     for (language, dark) in [("en", false), ("fr", false), ("en", true), ("fr", true)] {
         judged += every_page_loads_and_can_be_used_by_everybody(&stage, &driver, language, dark)?;
@@ -141,89 +131,6 @@ fn a_revoked_token_ends_its_session(stage: &Stage, driver: &Driver) -> Result<()
     browser.open_page(&format!("{}/alerts", stage.base()))?;
     ensure!(browser.text("main")?.contains("This token was revoked"), "{}: {}", browser.url()?, browser.text("main")?);
     ensure!(browser.count("#token")? == 1 && browser.count("table")? == 0, "a revoked token still shows alerts");
-    Ok(())
-}
-
-fn get(stage: &Stage, path: &str, headers: &str) -> Result<Answer> {
-    send(stage.address(), "GET", path, &format!("Accept: text/html\r\n{headers}"), "")
-}
-
-fn every_answer_carries_strict_headers_and_cookies_are_locked(stage: &Stage) -> Result<()> {
-    for path in ["/", "/login", "/alerts", "/nowhere", "/hosts/x"] {
-        let answer = get(stage, path, "")?;
-        let policy = answer.headers("content-security-policy").concat();
-        ensure!(
-            policy.starts_with("default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'"),
-            "{path}: {policy}"
-        );
-        ensure!(policy.contains("frame-ancestors 'none'; base-uri 'none'") && !policy.contains("script"), "{path}: {policy}");
-        for (name, value) in
-            [("x-content-type-options", "nosniff"), ("cache-control", "no-store"), ("referrer-policy", "same-origin")]
-        {
-            ensure!(answer.headers(name) == [value], "{path}: {name} is {:?}", answer.headers(name));
-        }
-    }
-    let login = get(stage, "/login", "Accept-Language: fr-FR,fr;q=0.9\r\n")?;
-    ensure!(login.body.contains("<html lang=\"fr\">") && login.body.contains("Collez votre jeton"), "the browser prefers French");
-    for cookie in login.headers("set-cookie") {
-        ensure!(cookie.contains("; HttpOnly") && cookie.contains("; SameSite=Strict") && cookie.contains("; Path=/"), "{cookie}");
-    }
-    let chosen = get(stage, "/login?next=%2Fhosts&lang=en", "Accept-Language: fr\r\n")?;
-    ensure!(chosen.status == 303 && chosen.headers("location") == ["/login?next=%2Fhosts"], "{}", chosen.head);
-    ensure!(chosen.headers("set-cookie").concat().starts_with("beffroi-lang=en;"), "{}", chosen.head);
-    let elsewhere = get(stage, "//evil.example/alerts?lang=fr", "")?;
-    ensure!(elsewhere.headers("location") == ["/"], "a language link leads elsewhere: {}", elsewhere.head);
-    Ok(())
-}
-
-/// The sign-in form's own cookie and proof.
-fn form_of(stage: &Stage) -> Result<(String, String)> {
-    let login = get(stage, "/login", "")?;
-    let cookie = login.headers("set-cookie").concat().split(';').next().unwrap_or_default().to_owned();
-    let proof = login.body.split("name=\"csrf\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
-    Ok((cookie, proof.unwrap_or_default().to_owned()))
-}
-
-fn a_form_from_elsewhere_signs_nobody_in(stage: &Stage) -> Result<()> {
-    let (cookie, proof) = form_of(stage)?;
-    let token = stage.admin()?.token;
-    let body = format!("csrf={proof}&token={token}");
-    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
-    let post = |headers: &str, body: &str| send(stage.address(), "POST", "/login", &format!("{form}{headers}"), body);
-    let own = format!("Cookie: {cookie}\r\n");
-    let none = "0".repeat(64);
-    for (headers, body) in [
-        (String::new(), body.clone()),
-        (own.clone(), format!("token={token}")),
-        (own.clone(), format!("csrf={none}&token={token}")),
-        (format!("{own}Sec-Fetch-Site: cross-site\r\n"), body.clone()),
-    ] {
-        let answer = post(&headers, &body)?;
-        ensure!(answer.status == 403 && !answer.head.contains("beffroi="), "{headers}: {}", answer.head);
-    }
-    let wrong = post(&format!("{own}X-Forwarded-User: admin\r\n"), &format!("csrf={proof}&token={none}"))?;
-    ensure!(wrong.status == 401 && !wrong.body.contains(&none), "{}", wrong.head);
-    ensure!(post(&own, &"x".repeat(9_000))?.status == 413, "a form of 9 KB is read");
-    let right = post(&own, &body)?;
-    ensure!(right.status == 303 && right.headers("location") == ["/alerts"], "{}", right.head);
-    let session = right.headers("set-cookie").into_iter().find(|cookie| cookie.starts_with("beffroi=")).unwrap_or_default();
-    ensure!(session.contains("; HttpOnly; SameSite=Strict; Max-Age=43200"), "{session}");
-    ensure!(!right.head.contains(&token), "the token stands in the answer");
-    Ok(())
-}
-
-fn a_link_from_elsewhere_finds_the_session_again(stage: &Stage) -> Result<()> {
-    let answer = get(stage, "/alerts?level=high", "Sec-Fetch-Site: cross-site\r\n")?;
-    ensure!(answer.status == 200 && answer.headers("refresh") == ["0;url=/alerts?level=high"], "{}", answer.head);
-    let answer = get(stage, "/alerts?level=high", "Sec-Fetch-Site: same-origin\r\n")?;
-    ensure!(answer.headers("location") == ["/login?next=%2Falerts%3Flevel%3Dhigh"], "{}", answer.head);
-    Ok(())
-}
-
-fn what_was_looked_at_stands_in_the_audit(stage: &Stage) -> Result<()> {
-    for operation in ["whoami", "alerts.list", "alerts.show", "hosts.list", "scans.show"] {
-        wait_for(&format!("{operation} in the audit"), AUDIT_LIMIT, || stage.is_audited(operation))?;
-    }
     Ok(())
 }
 

@@ -8,7 +8,17 @@ use beffroi_browser_tests::{Driver, Looks, Stage, browser_or_skip};
 /// Largest picture: they stand in the source tree.
 const MAX_BYTES: usize = 150 * 1024;
 /// Width and height of a picture.
-const WINDOW: (u32, u32) = (1280, 860);
+const WINDOW: (u32, u32) = (1280, 800);
+
+/// The page of a critical alert.
+fn gravest(stage: &Stage, driver: &Driver) -> Result<String> {
+    let browser = driver.browser(Looks::default())?;
+    browser.sign_in(&stage.base(), &stage.admin()?.token)?;
+    browser.open_page(&format!("{}/alerts?level=critical", stage.base()))?;
+    let href = browser.attribute("tbody th a", "href")?;
+    let id = href.rsplit('/').next().context("no critical alert")?;
+    Ok(format!("/alerts/{id}"))
+}
 
 fn main() -> Result<()> {
     let folder: PathBuf = std::env::args_os().nth(1).context("usage: screenshots OUTDIR")?.into();
@@ -16,7 +26,7 @@ fn main() -> Result<()> {
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let stage = Stage::set()?;
     let driver = Driver::start()?;
-    let alert = format!("/alerts/{}", stage.alert("sante")?);
+    let alert = gravest(&stage, &driver)?;
     let scan = stage.pages()?.into_iter().find(|page| page.starts_with("/scans/")).context("no scan")?;
     let pictures = [
         ("alerts", "/alerts", "en", false),
