@@ -147,3 +147,22 @@ pub(crate) async fn sign_out(State(console): State<Shared>, visit: Visit, body: 
     set_cookie(&mut response, &cookie_text(tls, session_cookie(tls), "", 0));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn over_tls_the_sessions_cookie_is_bound_to_this_host_and_to_tls() {
+        let text = cookie_text(true, session_cookie(true), "v", 5);
+        assert!(text.starts_with("__Host-beffroi=v; Path=/; HttpOnly; SameSite=Strict; Max-Age=5"), "{text}");
+        assert!(text.ends_with("; Secure") && !text.contains("Domain"), "{text}");
+        let plain = cookie_text(false, session_cookie(false), "v", 5);
+        assert!(plain.starts_with("beffroi=v;") && plain.contains("SameSite=Strict") && !plain.contains("Secure"), "{plain}");
+    }
+
+    #[test]
+    fn a_forms_proof_is_the_same_value_or_none() {
+        assert!(is_same("abc", "abc") && !is_same("abc", "abd") && !is_same("abc", "") && !is_same("abc", "abcd"));
+    }
+}

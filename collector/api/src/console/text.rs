@@ -73,10 +73,7 @@ impl Lang {
     }
 
     /// The words of a key.
-    pub(crate) fn t<'a>(self, key: &'a str) -> &'a str
-    where
-        'static: 'a,
-    {
+    pub(crate) fn t(self, key: &str) -> &str {
         self.table().get(key).map_or(key, String::as_str)
     }
 

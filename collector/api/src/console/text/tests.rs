@@ -119,9 +119,9 @@ fn no_template_turns_the_escaper_off_or_holds_script_or_style() {
 fn places_are_filled_and_kept_apart() {
     let pieces = Lang::En.pieces("trouble_unknown_hint", &[]);
     assert_eq!(pieces.len(), 1);
-    let text = Lang::En.counted("alerts_total", 1234);
+    let text = Lang::En.counted("alerts_count", 1234);
     assert!(text.contains("1,234"), "{text}");
-    let pieces = Lang::Fr.pieces("alerts_total_many", &[("n", "<b>{n}")]);
+    let pieces = Lang::Fr.pieces("alerts_count_many", &[("n", "<b>{n}")]);
     assert!(pieces.iter().any(|piece| piece.quoted && piece.text == "<b>{n}"), "{pieces:?}");
 }
 
