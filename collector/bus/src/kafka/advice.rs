@@ -5,6 +5,9 @@
 
 use crate::options::KafkaOptions;
 
+/// When the library has said nothing, and no TLS is set: it keeps silent when a broker that wants TLS hangs up.
+const SILENT: &str = "check that the brokers run at bus.brokers; if they do, they hang up on a connection without TLS: add [bus.tls], \
+                      and [bus.sasl] where they ask who we are";
 /// When nothing better is known.
 const GENERAL: &str = "check that the brokers run, and bus.brokers, bus.tls and bus.sasl";
 
@@ -37,7 +40,7 @@ const HUNG_UP: &str = "incorrect security.protocol";
 
 /// The advice for a last word.
 pub(super) fn of(last: Option<&str>, options: &KafkaOptions) -> &'static str {
-    let Some(last) = last.map(str::to_lowercase) else { return GENERAL };
+    let Some(last) = last.map(str::to_lowercase) else { return if options.tls.is_none() { SILENT } else { GENERAL } };
     if let Some((_, advice)) = KNOWN.iter().find(|(words, _)| words.iter().all(|word| last.contains(word))) {
         return advice;
     }
@@ -60,8 +63,14 @@ mod tests {
 
     #[test]
     fn what_is_not_recognised_gets_the_general_advice() {
-        assert_eq!(of(None, &KafkaOptions::default()), GENERAL);
+        let options = KafkaOptions { tls: Some(TlsOptions::default()), ..KafkaOptions::default() };
+        assert_eq!(of(None, &options), GENERAL);
         assert_eq!(of(Some("Connect to ipv4#127.0.0.1:1 failed: Connection refused"), &KafkaOptions::default()), GENERAL);
+    }
+
+    #[test]
+    fn a_broker_that_hangs_up_without_a_word_may_want_tls() {
+        assert!(of(None, &KafkaOptions::default()).contains("add [bus.tls]"));
     }
 
     #[test]

@@ -8,6 +8,9 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+/// Longest complaint that is kept, characters: the reason stands first.
+const MAX_WORD: usize = 300;
+
 /// The last thing that a client complained about; put into errors, because "timed out" alone helps nobody.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LastError(Arc<Mutex<Option<String>>>);
@@ -75,7 +78,7 @@ impl ClientContext for Context {
         tracing::debug!(%error, reason, "librdkafka reports an error");
         // "All brokers are down" follows the reason why they are and would hide it.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.last_error.set(reason.chars().take(300).collect());
+            self.last_error.set(reason.chars().take(MAX_WORD).collect());
         }
     }
 }

@@ -1,14 +1,16 @@
 //! TLS and SCRAM towards a real broker: what fits works, and what does not fit is said with the option that mends it.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use beffroi_bus::testing::{KafkaFixture, SASL_PASSWORD, SASL_USER};
 use beffroi_bus::{Bus, BusOptions, KafkaOptions, SaslMechanism, SaslOptions, TlsOptions, Topic};
 
 use crate::certificates::{Authority, EXPIRED, GOOD, Leaf, listeners};
-use crate::harness::{PATIENCE, commit_all, publish_numbers, read, values};
+use crate::harness::{commit_all, publish_numbers, read, values};
 
+/// Longest wait for the reason of a refusal: a few tries.
+const REASON_WAIT: Duration = Duration::from_secs(20);
 const WRONG_PASSWORD: &str = "no-such-password";
 
 /// A broker with TLS, and files of a client that fits it.
@@ -56,21 +58,22 @@ impl Place {
         BusOptions::Kafka(KafkaOptions { brokers: vec![broker], tls, sasl, ..self.fixture.options("secure.") })
     }
 
-    /// What the bus says of a broker that it cannot use.
-    async fn refused(&self, what: &str, options: BusOptions) -> String {
+    /// What is wrong with what the bus says of a broker that it cannot use.
+    async fn refused(&self, what: &str, options: BusOptions, words: &[&str]) -> Option<String> {
         let bus = Bus::open(options).await.unwrap_or_else(|error| panic!("{what}: opens and keeps trying: {error}"));
         let begun = Instant::now();
         // The first word may be "no answer yet": the reason comes with the next try.
-        loop {
+        let wrong = loop {
             let error = bus.check().await.expect_err(what);
             assert!(error.is_retryable(), "{what}: {error}");
-            let text = error.to_string();
-            if text.contains("last word of the client") || begun.elapsed() > PATIENCE {
-                bus.close().await;
-                return text;
+            let wrong = unfit(what, &error.to_string(), words);
+            if wrong.is_none() || begun.elapsed() > REASON_WAIT {
+                break wrong;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        bus.close().await;
+        wrong
     }
 }
 
@@ -127,7 +130,7 @@ async fn tls_and_scram_work_and_what_does_not_fit_is_said_with_the_option_that_m
     ];
     let mut wrong = Vec::new();
     for (what, options, words) in cases {
-        wrong.extend(unfit(what, &place.refused(what, options).await, words));
+        wrong.extend(place.refused(what, options, words).await);
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     tokio::task::spawn_blocking(move || drop(place)).await.expect("the broker ends");

@@ -4,6 +4,7 @@
 mod certificates;
 mod control;
 mod embedded_only;
+mod full_disk;
 mod harness;
 mod kafka_only;
 mod kafka_secure;
