@@ -78,10 +78,8 @@ impl Config {
     /// The certificates that an API over https is judged by: those of `ca_file`, or, without one, the system's.
     pub fn trusted(&self) -> Outcome<Option<Vec<reqwest::Certificate>>> {
         const HINT: &str = "ca_file must hold certificates in PEM form; the server CA's is <data>/pki/ca.pem on the server";
-        let Some(path) = self.ca_file.as_ref().filter(|_| self.api.as_deref().is_some_and(|api| api.starts_with("https:")))
-        else {
-            return Ok(None);
-        };
+        let is_https = self.api.as_deref().is_some_and(|api| api.to_ascii_lowercase().starts_with("https:"));
+        let Some(path) = self.ca_file.as_ref().filter(|_| is_https) else { return Ok(None) };
         let bytes = private_file::read(path, MAX_CA_BYTES, HINT)?;
         let found = reqwest::Certificate::from_pem_bundle(&bytes)
             .map_err(|error| Failure::usage(format!("{}: {error}", path.display()), HINT))?;

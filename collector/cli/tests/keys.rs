@@ -177,9 +177,13 @@ fn what_is_altered_is_said_not_to_hold() {
         // Either it can no longer be read, or it is said that the signature does not hold.
         assert!(ran.code == Some(3) || ran.out.contains("DOES NOT HOLD"), "{ran:?}");
     }
-    for (bad, word) in
-        [("", "key"), ("beffroi-signed-1 order\nAAAA\n", "kind"), ("beffroi-signed-1 certificate\n%%%\n", "damaged")]
-    {
+    let lying = text(&keys.path("alice.beffroi")).replace(" certificate", " order");
+    for (bad, word) in [
+        ("", "no PEM"),
+        (lying.as_str(), "another kind"),
+        ("beffroi-signed-1 order\nAAAA\n", "not a signed envelope"),
+        ("beffroi-signed-1 certificate\n%%%\n", "damaged"),
+    ] {
         std::fs::write(keys.path("bad.beffroi"), bad).unwrap();
         keys.refused(&["key", "show", &keys.name("bad.beffroi")], word);
     }

@@ -6,7 +6,7 @@ use super::page::Page;
 use crate::args::{Audit, Token};
 use crate::client::{Client, rows, segment};
 use crate::errors::{Failure, Outcome};
-use crate::output::{Column, Output, column, rest, say};
+use crate::output::{Column, Form, Output, column, rest, say};
 use crate::private_file::NewFile;
 use crate::safe::terminal;
 use crate::when;
@@ -116,7 +116,10 @@ pub async fn audit(client: &Client, output: &Output, verb: &Audit) -> Outcome {
     ];
     let answer = client.get("/v1/audit", &query).await?;
     let records = rows(&answer, "records");
-    output.rows(&CALLS, &records)?;
+    match output.form() {
+        Form::Table | Form::Csv => output.rows(&CALLS, &records.iter().map(readable).collect::<Vec<_>>())?,
+        Form::Json | Form::Ndjson => output.rows(&CALLS, &records)?,
+    }
     if records.is_empty() {
         say(&format!("no call since {} is known", span.since));
     } else if records.len() as u64 >= *limit {
@@ -126,4 +129,39 @@ pub async fn audit(client: &Client, output: &Output, verb: &Audit) -> Outcome {
         say(&format!("{behind} newer calls are on record and not readable here yet"));
     }
     Ok(())
+}
+
+/// A record whose question stands in a few words: `User ne root, limit=100`.
+fn readable(record: &Value) -> Value {
+    let Some(asked) = record["asked"].as_object() else { return record.clone() };
+    let words = asked.iter().map(|(name, value)| match value {
+        Value::Array(filters) if name == "filters" => filters.iter().map(condition).collect::<Vec<_>>().join(", "),
+        value => format!("{name}={}", plain(value)),
+    });
+    let words = words.collect::<Vec<_>>().join(", ");
+    let mut record = record.clone();
+    record["asked"] = words.into();
+    record
+}
+
+fn condition(filter: &Value) -> String {
+    ["field", "op", "value"].map(|part| plain(&filter[part])).join(" ")
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_in_the_audit_is_read_in_a_few_words() {
+        let asked = |asked: Value| readable(&json!({"by": "alice", "asked": asked}))["asked"].clone();
+        let search = json!({"filters": [{"field": "User", "op": "ne", "value": "root"}, {"field": "Image", "op": "eq"}], "limit": 5, "tenant": "t"});
+        assert_eq!(asked(search), json!("User ne root, Image eq null, limit=5, tenant=t"));
+        assert_eq!(asked(json!("cut ...")), json!("cut ..."));
+        assert_eq!(readable(&json!({"by": "x"})), json!({"by": "x"}));
+    }
 }
