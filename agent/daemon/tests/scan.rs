@@ -1,5 +1,7 @@
 //! `beffroi-agent scan` as a person runs it: exit codes, what is printed, and hostile names.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

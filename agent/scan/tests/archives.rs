@@ -1,6 +1,8 @@
 //! Archives that want to harm who opens them: every one ends within its budget, is named with a reason, never called clean,
 //! and leaves the worker (or its successor) working.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
+
 mod support;
 
 use std::fs::{self, File};

@@ -1,5 +1,7 @@
 //! Real YARA rules in a real worker: rules come as texts, are compiled inside the cell, and their hits carry details.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
+
 mod support;
 
 use beffroi_scan::job::Job;

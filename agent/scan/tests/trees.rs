@@ -1,6 +1,8 @@
 //! A job over trees that somebody hostile has made: nothing outside is opened, nothing but plain files is read, everything
 //! that could not be looked at is named, and the rest is scanned.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
+
 mod support;
 
 use std::fs::{self, File};

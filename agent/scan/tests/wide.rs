@@ -1,5 +1,7 @@
 //! A folder with a hundred thousand files is walked in bounded memory. Alone in its process, because that is measured.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
+
 mod support;
 
 use std::fs::{self, File};

@@ -1,5 +1,7 @@
 //! The scan worker against files that want to harm it.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
+
 mod support;
 
 use std::fs::File;

@@ -151,9 +151,8 @@ impl<'a, S: Sink> Walk<'a, S> {
         if self.path.len() > MAX_PATH_BYTES {
             return self.unknown(&format!("its path has more than {MAX_PATH_BYTES} bytes"));
         }
-        match self.list(place)? {
-            Some(frame) => self.push(frame),
-            None => {}
+        if let Some(frame) = self.list(place)? {
+            self.push(frame);
         }
         Flow::Continue(())
     }

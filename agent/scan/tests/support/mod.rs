@@ -2,6 +2,7 @@
 //! does by accident. Each test binary has a `worker_entry` for it.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
 
 use std::path::Path;
 use std::time::Duration;
