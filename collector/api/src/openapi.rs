@@ -39,6 +39,7 @@ pub(crate) fn document() -> Map<String, Value> {
         "paths": paths,
         "components": {
             "schemas": schemas,
+            "responses": refusals(),
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer", "description": "A personal token (bft_...) or the admin's." } },
         },
     });
@@ -63,6 +64,20 @@ fn error() -> Value {
         "required": ["code", "error", "hint"],
         "properties": { "code": text("Stable short code."), "error": text("What happened."), "hint": text("What to do next.") },
     })
+}
+
+/// The refusals that many operations share.
+fn refusals() -> Value {
+    let about = [
+        ("BadRequest", "The call cannot be understood."),
+        ("Unauthorized", "No token that is good."),
+        ("Forbidden", "The token may not do this."),
+        ("Unknown", "Nothing has this id, or another tenant has it."),
+        ("TooMany", "Too many calls; see Retry-After."),
+        ("Unavailable", "Store or bus cannot answer now, or the call could not be audited."),
+    ];
+    let content = json!({ "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } });
+    about.into_iter().map(|(name, about)| (name.to_owned(), json!({ "description": about, "content": content }))).collect()
 }
 
 fn operation(entry: &Entry, generator: &mut SchemaGenerator) -> Value {
@@ -132,16 +147,16 @@ fn responses(entry: &Entry, generator: &mut SchemaGenerator, names_one: bool) ->
     if !creates || route.name == "scans.create" {
         responses.insert("200".into(), good);
     }
-    responses.insert("400".into(), refusal("The call cannot be understood."));
-    responses.insert("401".into(), refusal("No token that is good."));
+    responses.insert("400".into(), refusal("BadRequest"));
+    responses.insert("401".into(), refusal("Unauthorized"));
     if route.scope > beffroi_schema::control::ApiScope::Analyst || route.reach == Reach::Every {
-        responses.insert("403".into(), refusal("The token may not do this."));
+        responses.insert("403".into(), refusal("Forbidden"));
     }
     if names_one {
-        responses.insert("404".into(), refusal("Nothing has this id, or another tenant has it."));
+        responses.insert("404".into(), refusal("Unknown"));
     }
-    responses.insert("429".into(), refusal("Too many calls; see Retry-After."));
-    responses.insert("503".into(), refusal("Store or bus cannot answer now, or the call could not be audited."));
+    responses.insert("429".into(), refusal("TooMany"));
+    responses.insert("503".into(), refusal("Unavailable"));
     Value::Object(responses)
 }
 
@@ -155,11 +170,11 @@ mod tests {
     #[test]
     fn the_committed_document_is_the_one_of_the_code() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
-        let made = serde_json::to_string_pretty(&Value::Object(document())).unwrap() + "\n";
+        let made = Value::Object(document());
         if std::env::var_os(WRITE).is_some() {
-            std::fs::write(path, &made).unwrap();
+            std::fs::write(path, serde_json::to_string_pretty(&made).unwrap() + "\n").unwrap();
         }
-        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        let committed: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap_or_default()).unwrap_or_default();
         assert!(committed == made, "{path} is not what the code says: run this test once with {WRITE}=1 and commit the file");
     }
 
@@ -169,9 +184,9 @@ mod tests {
         assert_eq!(names.len(), table().len());
         let document = Value::Object(document());
         let text = document.to_string();
-        for part in text.split("\"#/components/schemas/").skip(1) {
-            let name = part.split('"').next().unwrap();
-            assert!(document["components"]["schemas"].get(name).is_some(), "{name} is referred to and not there");
+        for part in text.split("\"#/components/").skip(1) {
+            let place = format!("/components/{}", part.split('"').next().unwrap());
+            assert!(document.pointer(&place).is_some(), "{place} is referred to and not there");
         }
         assert!(!text.contains("\"$ref\":\"#/$defs"), "a reference leads out of the document");
     }

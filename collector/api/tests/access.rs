@@ -1,4 +1,5 @@
 //! Who may ask, how often, and what stands of it in the audit: personal tokens, scopes, claims, rates.
+#![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Scans over HTTP: what is taken in, what goes onto the bus in which order, how hosts' answers are told.
+#![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
 
 mod common;
 
@@ -203,6 +204,31 @@ async fn a_scan_is_told_host_by_host_from_asked_to_cancelled() {
     );
     an_alert_is_named(&rig, &api, id, found).await;
     cancel(&api, &rig.bus, id).await;
+    rig.halt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_was_not_asked_makes_no_scan_look_done() {
+    let Some(engine) = Engine::start() else { return };
+    let mut rig = Rig::start(engine.options()).await;
+    rig.ready().await;
+    let api = Api::start(rig.store(), rig.bus.clone(), rig.stop.clone()).await;
+    let (asked, mut liar) = (Agent::new(1, "a"), Agent::new(2, "a"));
+    api.enroll(&asked).await;
+    api.enroll(&liar).await;
+    let order = Signed::scan("a", &[asked.id()]);
+    assert_eq!(api.call(POST, "/v1/scans", Some(order.body())).await.0, StatusCode::CREATED);
+    let figures = [(Field::FILES_SCANNED, 9_999), (Field::FILES_MATCHED, 9)];
+    let batch = liar.batch(Stream::Detection, vec![answer(&order.id, "done", &figures, &[])]);
+    liar.send(&rig.bus, &batch, now()).await;
+    rig.caught_up(Topic::Events, wire::GROUP_STORE).await;
+    let whole = api.get(&format!("/v1/scans/{}", order.id)).await;
+    let line = api.get("/v1/scans").await["scans"][0].clone();
+    for it in [&whole, &line] {
+        let figures = ["asked", "answered", "offline", "files_scanned", "hosts_matched"].map(|name| it[name].as_u64().unwrap());
+        assert_eq!((figures, &it["state"]), ([1, 0, 1, 0, 0], &json!("running")), "{it}");
+    }
+    assert_eq!(whole["hosts"].as_array().unwrap().len(), 1);
     rig.halt().await;
 }
 

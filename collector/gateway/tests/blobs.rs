@@ -37,7 +37,8 @@ async fn a_host_gets_the_rules_of_its_orders_and_nobody_else_does() {
     assert_eq!(answer.orders.len(), 1);
     let url = |hash: &str| rig.url(&format!("{}/{hash}", wire::PATH_BLOBS));
     let text = client.get(url(&hex::encode(hash))).send().await.unwrap();
-    assert_eq!((text.status().as_u16(), &text.headers()["content-type"]), (200, &wire::CONTENT_TYPE_BLOB));
+    assert_eq!(text.status().as_u16(), 200);
+    assert_eq!(text.headers()["content-type"], wire::CONTENT_TYPE_BLOB);
     assert_eq!(text.bytes().await.unwrap(), RULE);
     for (who, name) in
         [(&neighbour, hex::encode(hash)), (&client, "00".repeat(32)), (&client, "..%2f".into()), (&client, "x".repeat(3_000))]

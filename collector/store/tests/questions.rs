@@ -7,7 +7,7 @@ use beffroi_bus::Topic;
 use beffroi_schema::alert::{Level, Match};
 use beffroi_schema::batch::{Gap, GapReason, Record};
 use beffroi_schema::{Category, Event, EventId, Field, Product, Stream, Value, wire};
-use beffroi_store::{AlertFilter, EventSearch, Filter, Found, Op, Resolved, Store, StoreError, TenantScope};
+use beffroi_store::{AlertFilter, AuditFilter, EventSearch, Filter, Found, Op, Resolved, Store, StoreError, TenantScope};
 use support::{Agent, Engine, Rig, exec, found, now};
 
 const OPS: [Op; 6] = [Op::Eq, Op::Ne, Op::Glob, Op::Contains, Op::Base64, Op::Regex];
@@ -134,6 +134,12 @@ async fn hostile_text_in_every_filter_finds_itself_or_nothing_and_never_another_
         assert_eq!(store.process_tree(&scope, text).await.unwrap(), None);
         assert!(store.gaps(&scope, Some(text), None, None, 10).await.unwrap().is_empty());
         assert!(store.around(&scope, text, now(), 1_000_000, 10).await.unwrap().is_empty());
+        assert!(store.scan_answers(&scope, &[(*text).into()], 0).await.unwrap().is_empty());
+        assert!(store.scan_totals(&scope, &[(*text).into()], 0).await.unwrap().is_empty());
+        assert!(store.scan_matches(&scope, text, 0, 10).await.unwrap().is_empty());
+        assert!(store.scan_unknowns(&scope, text, 0, 10).await.unwrap().is_empty());
+        let by = AuditFilter { by: Some((*text).into()), limit: 10, ..AuditFilter::default() };
+        assert!(store.audit(&scope, &by).await.unwrap().is_empty());
         assert!(store.alerts(&scope.narrowed(text), &AlertFilter::default()).await.unwrap().alerts.is_empty());
     }
     rig.halt().await;
@@ -346,5 +352,64 @@ async fn hosts_and_gaps_say_how_a_host_stands() {
     assert_eq!(alert.gaps.len(), 1, "an analyst sees that the host was not fully watched");
     let figures = store.figures().await.unwrap();
     assert!(figures.disk_free_bytes > 0 && !figures.last_batch.is_empty());
+    rig.halt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn not_equal_is_the_opposite_of_equal_also_where_the_field_is_absent() {
+    let Some(engine) = Engine::start() else { return };
+    let mut rig = Rig::start(engine.options()).await;
+    let mut agent = Agent::new(5, "a");
+    let event = |image: &str, port: Option<u64>, initiated: Option<bool>| {
+        let mut event = Event::new(Category::NetworkConnection, Product::Linux, now());
+        event.set(Field::IMAGE, image);
+        if let Some(port) = port {
+            event.set(Field::DESTINATION_PORT, port);
+        }
+        if let Some(initiated) = initiated {
+            event.set(Field::INITIATED, initiated);
+        }
+        Record::Event(event)
+    };
+    let records =
+        vec![event("/bin/a", Some(443), Some(true)), event("/bin/b", Some(80), Some(false)), event("/bin/c", None, None)];
+    let batch = agent.batch(Stream::Network, records);
+    agent.send(&rig.bus, &batch, now()).await;
+    rig.caught_up(Topic::Events, wire::GROUP_STORE).await;
+    let (store, all) = (rig.store(), TenantScope::all());
+    for (field, value, left) in [
+        ("Image", "/BIN/A", &["/bin/b", "/bin/c"][..]),
+        ("DestinationPort", "443", &["/bin/b", "/bin/c"]),
+        ("Initiated", "true", &["/bin/b", "/bin/c"]),
+        ("Initiated", "false", &["/bin/a", "/bin/c"]),
+        ("Odd", "x", &["/bin/a", "/bin/b", "/bin/c"]),
+    ] {
+        let rows = events(&store, &all, vec![filter(field, Op::Ne, value)]).await.unwrap();
+        let mut images: Vec<&str> = rows.iter().filter_map(|row| row["Image"].as_str()).collect();
+        images.sort_unstable();
+        assert_eq!(images, left, "{field} != {value}");
+    }
+    assert!(events(&store, &all, vec![filter("DestinationPort", Op::Ne, "x")]).await.is_err());
+    rig.halt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_live_event_with_another_time_than_the_gateways_is_suspect() {
+    let Some(engine) = Engine::start() else { return };
+    let mut rig = Rig::start(engine.options()).await;
+    let mut agent = Agent::new(6, "a");
+    let old = now() - 3_600_000_000;
+    let event = |image: &str, ts: i64, replayed: bool| {
+        let mut event = Event::new(Category::ProcessCreation, Product::Linux, ts);
+        event.set(Field::IMAGE, image);
+        event.replayed = replayed;
+        Record::Event(event)
+    };
+    let records = vec![event("/bin/live", now(), false), event("/bin/late", old, false), event("/bin/replayed", old, true)];
+    let batch = agent.batch(Stream::Exec, records);
+    agent.send(&rig.bus, &batch, now()).await;
+    rig.caught_up(Topic::Events, wire::GROUP_STORE).await;
+    let rows = events(&rig.store(), &TenantScope::all(), vec![filter("clock_suspect", Op::Eq, "true")]).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row["Image"].as_str().unwrap()).collect::<Vec<_>>(), ["/bin/late"]);
     rig.halt().await;
 }

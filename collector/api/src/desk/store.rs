@@ -106,8 +106,8 @@ impl Desk<'_> {
         Ok(self.store().scan_totals(&self.tenants, orders, since).await?)
     }
 
-    pub(crate) async fn scan_answers(&self, order: &str, since: i64) -> Result<Vec<ScanAnswer>, Refusal> {
-        Ok(self.store().scan_answers(&self.tenants, order, since).await?)
+    pub(crate) async fn scan_answers(&self, orders: &[String], since: i64) -> Result<Vec<ScanAnswer>, Refusal> {
+        Ok(self.store().scan_answers(&self.tenants, orders, since).await?)
     }
 
     pub(crate) async fn scan_matches(&self, order: &str, since: i64, limit: u64) -> Result<Vec<ScanMatch>, Refusal> {

@@ -127,6 +127,10 @@ impl Ordered {
         Self { state: look.scan.clone(), asked }
     }
 
+    pub(super) fn id(&self) -> String {
+        self.state.scan.order_id.clone()
+    }
+
     /// From when its answers can have been received.
     pub(super) fn since(&self) -> i64 {
         self.state.at.saturating_sub(LOOK_BACK_US)
@@ -186,14 +190,14 @@ impl Seen {
     }
 }
 
-/// One line of a list.
+/// One line of a list, for a scan of a whole tenant.
 pub(super) fn summary(ordered: &Ordered, totals: Option<&ScanTotals>, seen: &Seen) -> ScanSummary {
     let (mut line, now) = (ordered.plain(), params::now());
     let nothing = ScanTotals::default();
     let totals = totals.unwrap_or(&nothing);
     let heard: HashSet<&str> = totals.heard.iter().map(String::as_str).collect();
     let silent = ordered.asked.keys().filter(|agent| !heard.contains(agent.as_str()));
-    // A host that was not asked and answers all the same must not make a scan look more complete than it is.
+    // A host that was cut off before and answers all the same must not make a scan look more complete than it is.
     line.accepted = totals.accepted.min(line.asked);
     line.answered = totals.answered.min(line.asked);
     line.refused = totals.refused.min(line.asked);

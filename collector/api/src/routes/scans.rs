@@ -234,9 +234,15 @@ impl Operation for List {
         newest.truncate(limit);
         let scans: Vec<Ordered> = newest.iter().filter_map(|(_, id)| desk.scan(id, Ordered::of)).collect();
         let Some(since) = scans.iter().map(Ordered::since).min() else { return Ok(Scans { scans: Vec::new() }) };
-        let ids: Vec<String> = newest.into_iter().map(|(_, id)| id).collect();
-        let (totals, seen) = (desk.scan_totals(&ids, since).await?, Seen::new(desk.last_seen().await?));
-        let line = |it: &Ordered| summary(it, totals.iter().find(|row| row.order_id == it.state.scan.order_id), &seen);
+        // Where hosts are named, only their own answers count, so each is looked at; a whole tenant is added up by the store.
+        let ids =
+            |whole: bool| scans.iter().filter(|it| it.state.scan.whole_tenant == whole).map(Ordered::id).collect::<Vec<_>>();
+        let totals = desk.scan_totals(&ids(true), since).await?;
+        let (mut answers, seen) = (desk.scan_answers(&ids(false), since).await?, Seen::new(desk.last_seen().await?));
+        let line = |it: &Ordered| match it.state.scan.whole_tenant {
+            true => summary(it, totals.iter().find(|row| row.order_id == it.id()), &seen),
+            false => status(it, answers.extract_if(.., |row| row.order_id == it.id()).collect(), &seen).summary,
+        };
         Ok(Scans { scans: scans.iter().map(line).collect() })
     }
 
@@ -264,7 +270,7 @@ impl Operation for Show {
     async fn run(desk: &Desk<'_>, p: Which) -> Result<ScanStatus, Refusal> {
         let scan = ordered(desk, &p.id)?;
         let desk = desk.narrowed(Some(&scan.state.scan.tenant));
-        let answers = desk.scan_answers(&scan.state.scan.order_id, scan.since()).await?;
+        let answers = desk.scan_answers(std::slice::from_ref(&scan.state.scan.order_id), scan.since()).await?;
         Ok(status(&scan, answers, &Seen::new(desk.last_seen().await?)))
     }
 

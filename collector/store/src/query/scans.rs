@@ -17,6 +17,8 @@ const MAX_HOSTS: u64 = 100_000;
 /// What one host answered so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ScanAnswer {
+    /// Id of the order.
+    pub order_id: String,
     /// Agent id.
     pub agent_id: String,
     /// Host name.
@@ -43,7 +45,8 @@ pub struct ScanAnswer {
     pub last_ts: String,
 }
 
-/// What all hosts answered to one order so far.
+/// What all hosts answered to one order so far. Hosts that were not asked count as well: right for an order that asks every
+/// host of its tenant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScanTotals {
     /// Id of the order.
@@ -148,13 +151,13 @@ const TOTALS: &str = concat!(
 );
 
 impl Store {
-    /// What each host answered to an order received since then (microseconds since 1970).
+    /// What each host answered to each of these orders, received since then (microseconds since 1970).
     ///
     /// # Errors
     /// What ClickHouse says.
-    pub async fn scan_answers(&self, scope: &TenantScope, order: &str, since: i64) -> Result<Vec<ScanAnswer>, StoreError> {
-        let mut sql = answers("scan answers", scope, &[order.to_owned()], since, answers!());
-        sql.push(" GROUP BY order_id, agent_id ORDER BY agent_id LIMIT ").uint(MAX_HOSTS);
+    pub async fn scan_answers(&self, scope: &TenantScope, orders: &[String], since: i64) -> Result<Vec<ScanAnswer>, StoreError> {
+        let mut sql = answers("scan answers", scope, orders, since, answers!());
+        sql.push(" GROUP BY order_id, agent_id ORDER BY order_id, agent_id LIMIT ").uint(MAX_HOSTS);
         self.database().all(sql).await
     }
 
