@@ -29,7 +29,7 @@ was found (--fail-on-match).";
 pub enum Scan {
     /// Order hosts to look through files with YARA rules.
     #[command(after_help = START_HELP)]
-    Start(ScanStart),
+    Start(Box<ScanStart>),
     /// Scans, newest first.
     List {
         /// Only this tenant.

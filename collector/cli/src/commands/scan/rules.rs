@@ -126,7 +126,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.yar");
         std::fs::write(&path, vec![b' '; MAX_BLOB_BYTES + 1]).unwrap();
-        assert!(load(&[path.clone()]).is_err());
+        assert!(load(std::slice::from_ref(&path)).is_err());
         std::fs::write(&path, [b'/', b'/', 0xff]).unwrap();
         assert!(load(&[path]).is_err());
         assert!(load(&["/dev/null".into()]).is_err());
