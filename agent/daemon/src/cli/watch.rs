@@ -72,11 +72,14 @@ pub(super) fn watch(layout: &Layout, config: &Config, args: &WatchArgs) -> Resul
 }
 
 fn say_what_is_not_seen(sensor: &Sensor) {
+    let hooks = sensor.hooks();
     if !sensor.has_probes() {
-        eprintln!("no kernel probes: what starts and ends between two looks at /proc, files and network are not seen");
+        for source in hooks.iter().filter(|hook| hook.on) {
+            eprintln!("no kernel probes: {} {}", source.name, source.why);
+        }
     }
     let mut reasons: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for hook in sensor.hooks().into_iter().filter(|hook| !hook.on) {
+    for hook in hooks.into_iter().filter(|hook| !hook.on) {
         reasons.entry(hook.why).or_default().push(hook.name);
     }
     for (why, hooks) in reasons {

@@ -1,9 +1,10 @@
 //! The sensor process: drives the sensor, has files scanned, spools what comes, answers on the agent's socket.
 //!
 //! Owns five threads: the sensor (this one), the spool (the only one with the identity key in use), the scanner, the
-//! socket, and the one that carries out signed orders. They are joined by bounded queues; a full spool queue slows the sensor down, whose own rings then count what
-//! they lose; a full scan queue is counted and declared. A stop drains: what the sensor still holds is spooled, and what
-//! could not be made durable is counted.
+//! socket, and the one that carries out signed orders. They are joined by bounded queues; a full spool queue slows the
+//! sensor down, whose own rings then count what they lose; a full scan queue is counted and declared. What one turn of the
+//! sensor brought goes to each thread together, because waking one costs more than a record. A stop drains: what the sensor
+//! still holds is spooled, and what could not be made durable is counted.
 
 mod ordering;
 mod scanning;
@@ -36,8 +37,11 @@ use ordering::Ordering;
 use scanning::ScanDesk;
 use spooling::Spooler;
 
-/// Records between sensor and spool: a second of a heavy load, some tens of MiB at worst.
-const QUEUE_RECORDS: usize = 16_384;
+/// Records that travel together at most: one turn of the sensor under a heavy load. What travels together wakes the spool
+/// once, which costs more than the records themselves.
+const RECORDS_TOGETHER: usize = 64;
+/// Notes between sensor and spool: with [`RECORDS_TOGETHER`] a second of a heavy load, some tens of MiB at worst.
+const QUEUE_NOTES: usize = 256;
 /// How long one turn of the sensor waits for events.
 const TURN: Duration = Duration::from_millis(250);
 /// How often hooks, counters and own processes are looked at.
@@ -99,7 +103,7 @@ pub fn run(layout: &Layout, config: &Config, stop: &Stop) -> Result<u64, Sensing
     let host = ordering::host(&author, root, config);
     let spool = Spool::open(layout, author, &config.spool, Role::Sensor)?;
     let board = Board::default();
-    let (records, incoming) = sync_channel(QUEUE_RECORDS);
+    let (records, incoming) = sync_channel(QUEUE_NOTES);
     let spooler = Spooler::new(spool, layout.clone(), incoming, Arc::clone(&board));
     let spooling = thread::Builder::new().name("spool".into()).spawn(move || spooler.run())?;
     let desk = ScanDesk::start(&config.scan, records.clone(), Arc::clone(&board))?;
@@ -120,6 +124,7 @@ pub fn run(layout: &Layout, config: &Config, stop: &Stop) -> Result<u64, Sensing
 /// What comes to the spool.
 enum Note {
     Record(Stream, Record),
+    Records(Vec<(Stream, Record)>),
     /// Make everything before durable, and say whether that worked.
     Settle(SyncSender<bool>),
     Stop,
@@ -139,19 +144,13 @@ fn sense(
     board: &Board,
     stop: &Stop,
 ) -> Result<(), SensingError> {
-    let mut sink = |record: Record| {
-        desks.scan.offer(&record);
-        let stream = match &record {
-            Record::Event(event) => event.stream(),
-            _ => Stream::Detection,
-        };
-        // The spool thread outlives this loop; it ends only on a stop.
-        let _ = records.send(Note::Record(stream, record));
-    };
+    let mut turn = Turn { records: Vec::new(), scan: desks.scan, spool: records };
     let mut excluded = HashSet::new();
     let mut upkeep_due = Instant::now();
     while !stop.is_set() {
-        sensor.poll(TURN, &mut sink)?;
+        let polled = sensor.poll(TURN, &mut |record| turn.take(record));
+        turn.end();
+        polled?;
         if Instant::now() >= upkeep_due {
             upkeep_due = Instant::now() + UPKEEP;
             for pid in own_processes(layout, board) {
@@ -161,7 +160,7 @@ fn sense(
             }
             let lost = desks.scan.take_lost();
             if lost > 0 {
-                sink(Record::Gap(gap(GapReason::SourceLost, "scan", Some(lost), (now_us(), now_us()))));
+                turn.take(Record::Gap(gap(GapReason::SourceLost, "scan", Some(lost), (now_us(), now_us()))));
             }
             let orders = desks.orders.status();
             let mut board = board.lock().unwrap_or_else(PoisonError::into_inner);
@@ -170,7 +169,38 @@ fn sense(
             board.orders = orders;
         }
     }
-    Ok(sensor.finish(&mut sink)?)
+    let finished = sensor.finish(&mut |record| turn.take(record));
+    turn.end();
+    Ok(finished?)
+}
+
+/// What one turn of the sensor brings, on its way to the scanner and the spool.
+struct Turn<'a> {
+    records: Vec<(Stream, Record)>,
+    scan: &'a ScanDesk,
+    spool: &'a SyncSender<Note>,
+}
+
+impl Turn<'_> {
+    fn take(&mut self, record: Record) {
+        let stream = match &record {
+            Record::Event(event) => event.stream(),
+            _ => Stream::Detection,
+        };
+        self.records.push((stream, record));
+        if self.records.len() >= RECORDS_TOGETHER {
+            self.end();
+        }
+    }
+
+    /// Hands over what there is; waits while the spool has no room.
+    fn end(&mut self) {
+        if !self.records.is_empty() {
+            self.scan.offer(&self.records);
+            // The spool thread outlives the sensor's loop; it ends only on a stop.
+            let _ = self.spool.send(Note::Records(std::mem::take(&mut self.records)));
+        }
+    }
 }
 
 /// This process, its scan workers, the uplink and the supervisor, as far as they are known.

@@ -4,13 +4,14 @@
 //! or started, if it can be a program: by its mode, its first bytes or its name. A match is an `antivirus` event that
 //! carries who did it. A full queue is counted; the sensor declares it as a gap.
 
-use std::fs::File;
+use std::collections::HashMap;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,6 +31,8 @@ const RETRY: Duration = Duration::from_secs(60);
 /// Name endings of scripts and archives that run although nothing else about the file says so.
 const ENDINGS: [&str; 16] =
     ["jar", "war", "class", "php", "phtml", "jsp", "jspx", "sh", "py", "pl", "rb", "js", "ps1", "vbs", "so", "service"];
+/// Started programs whose clean state is remembered by their path: more than a host runs; beyond it the memory starts anew.
+const MAX_CLEAN: usize = 4_096;
 /// First bytes of programs and scripts.
 const MAGICS: [&[u8]; 4] = [b"\x7fELF", b"#!", b"MZ", b"<?ph"];
 /// What an `antivirus` event takes over from the event that caused the scan.
@@ -63,7 +66,10 @@ struct Job {
 
 /// Where the sensor hands in files.
 pub(super) struct ScanDesk {
-    queue: Mutex<Option<SyncSender<Job>>>,
+    queue: Mutex<Option<SyncSender<Vec<Job>>>>,
+    /// Files that wait, and how many may.
+    waiting: Arc<AtomicUsize>,
+    room: usize,
     lost: Arc<AtomicU64>,
 }
 
@@ -73,24 +79,41 @@ impl ScanDesk {
         let lost = Arc::new(AtomicU64::new(0));
         if !config.enabled {
             board.lock().unwrap_or_else(PoisonError::into_inner).scan.detail = "switched off (scan.enabled = false)".into();
-            return Ok(Self { queue: Mutex::new(None), lost });
+            return Ok(Self { queue: Mutex::new(None), waiting: Arc::default(), room: 0, lost });
         }
         let (options, launcher) = worker(config)?;
         let (queue, jobs) = sync_channel(config.queue);
-        let room = ScanRoom { options, launcher, records, board, scanner: None, retry_at: Instant::now() };
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let room = ScanRoom {
+            options,
+            launcher,
+            records,
+            board,
+            scanner: None,
+            retry_at: Instant::now(),
+            waiting: Arc::clone(&waiting),
+            clean: Clean::default(),
+        };
         thread::Builder::new().name("scan".into()).spawn(move || room.run(&jobs))?;
-        Ok(Self { queue: Mutex::new(Some(queue)), lost })
+        Ok(Self { queue: Mutex::new(Some(queue)), waiting, room: config.queue, lost })
     }
 
-    /// Takes the files that a record is about, as far as there is room.
-    pub(super) fn offer(&self, record: &Record) {
-        let Record::Event(event) = record else { return };
+    /// Takes the files that these records are about, as far as there is room. They wake the scanner's thread once.
+    pub(super) fn offer(&self, records: &[(Stream, Record)]) {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(queue) = queue.as_ref() else { return };
-        for path in files_of(event) {
-            if let Err(TrySendError::Full(_)) = queue.try_send(Job { path, cause: event.clone() }) {
-                self.lost.fetch_add(1, Ordering::Relaxed);
-            }
+        let mut jobs = Vec::new();
+        for (_, record) in records {
+            let Record::Event(event) = record else { continue };
+            jobs.extend(files_of(event).into_iter().map(|path| Job { path, cause: event.clone() }));
+        }
+        let free = self.room.saturating_sub(self.waiting.load(Ordering::Relaxed));
+        self.lost.fetch_add(jobs.len().saturating_sub(free) as u64, Ordering::Relaxed);
+        jobs.truncate(free);
+        if !jobs.is_empty() {
+            self.waiting.fetch_add(jobs.len(), Ordering::Relaxed);
+            // Never full: it holds as many lists as files may wait. The thread ends only when this sender is gone.
+            let _ = queue.try_send(jobs);
         }
     }
 
@@ -142,31 +165,82 @@ struct ScanRoom {
     board: Board,
     scanner: Option<Scanner>,
     retry_at: Instant,
+    waiting: Arc<AtomicUsize>,
+    clean: Clean,
+}
+
+/// Started programs that were found clean, by path: an unchanged one needs one look at its state and no opening.
+#[derive(Default)]
+struct Clean {
+    known: HashMap<PathBuf, State>,
+    /// Replacements of the scan worker when the memory began: another worker may have other rules.
+    restarts: u64,
+}
+
+/// What tells one state of a file from every other, as the scanner's own cache does.
+type State = (u64, u64, u64, [i64; 4]);
+
+impl Clean {
+    fn state(path: &Path) -> Option<State> {
+        let meta = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
+        let times = [meta.ctime(), meta.ctime_nsec(), meta.mtime(), meta.mtime_nsec()];
+        Some((meta.dev(), meta.ino(), meta.size(), times))
+    }
+
+    fn holds(&self, path: &Path) -> bool {
+        self.known.get(path).is_some_and(|known| Self::state(path).as_ref() == Some(known))
+    }
+
+    /// Remembers the state that a file had before it was scanned.
+    fn note(&mut self, path: &Path, before: Option<State>, restarts: u64) {
+        if self.restarts != restarts || self.known.len() >= MAX_CLEAN {
+            self.known.clear();
+            self.restarts = restarts;
+        }
+        if let Some(state) = before {
+            self.known.insert(path.to_owned(), state);
+        }
+    }
 }
 
 impl ScanRoom {
-    fn run(mut self, jobs: &Receiver<Job>) {
+    fn run(mut self, jobs: &Receiver<Vec<Job>>) {
         self.ensure_scanner();
-        while let Ok(job) = jobs.recv() {
-            self.ensure_scanner();
-            let started = job.cause.logsource.category == Category::ProcessCreation;
-            if !started && !can_run(&job.path, self.options.max_file_bytes) {
-                continue;
+        while let Ok(jobs) = jobs.recv() {
+            for job in jobs {
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                self.look_at(&job);
             }
-            let Some(scanner) = &mut self.scanner else {
-                self.board.lock().unwrap_or_else(PoisonError::into_inner).scan.unknown += 1;
-                continue;
-            };
-            let verdict = scanner.scan(&job.path);
-            self.note(&verdict);
-            if let Outcome::Match { hits } = &verdict.outcome
-                && (started || !verdict.cached)
-            {
+        }
+    }
+
+    fn look_at(&mut self, job: &Job) {
+        let started = job.cause.logsource.category == Category::ProcessCreation;
+        if started && self.scanner.is_some() && self.clean.holds(&job.path) {
+            self.board.lock().unwrap_or_else(PoisonError::into_inner).scan.clean += 1;
+            return;
+        }
+        if !started && !can_run(&job.path, self.options.max_file_bytes) {
+            return;
+        }
+        self.ensure_scanner();
+        let Some(scanner) = &mut self.scanner else {
+            self.board.lock().unwrap_or_else(PoisonError::into_inner).scan.unknown += 1;
+            return;
+        };
+        let before = started.then(|| Clean::state(&job.path)).flatten();
+        let verdict = scanner.scan(&job.path);
+        let restarts = scanner.restarts();
+        self.note(&verdict);
+        match &verdict.outcome {
+            Outcome::Clean => self.clean.note(&job.path, before, restarts),
+            Outcome::Match { hits } if started || !verdict.cached => {
                 for hit in hits {
-                    let event = antivirus(&job, &verdict, hit);
+                    let event = antivirus(job, &verdict, hit);
                     let _ = self.records.send(Note::Record(Stream::Detection, Record::Event(event)));
                 }
             }
+            _ => {}
         }
     }
 
@@ -264,6 +338,36 @@ mod tests {
         event.set(Field::EXEC_PATH, "relative");
         assert_eq!(files_of(&event).len(), 1);
         assert!(files_of(&Event::new(Category::FileDelete, Product::Linux, 1)).is_empty());
+    }
+
+    #[test]
+    fn a_clean_program_is_forgotten_when_it_changes_or_the_scanner_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("program");
+        std::fs::write(&path, b"#!/bin/sh").unwrap();
+        let mut clean = Clean::default();
+        assert!(!clean.holds(&path));
+        clean.note(&path, Clean::state(&path), 0);
+        assert!(clean.holds(&path));
+        std::fs::write(&path, b"#!/bin/sh\n").unwrap();
+        assert!(!clean.holds(&path), "it is another file now");
+        clean.note(&path, Clean::state(&path), 0);
+        let other = dir.path().join("other");
+        clean.note(&other, None, 1);
+        assert!(!clean.holds(&path), "another worker may judge by other rules");
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted() {
+        let (queue, jobs) = sync_channel(2);
+        let desk = ScanDesk { queue: Mutex::new(Some(queue)), waiting: Arc::default(), room: 2, lost: Arc::default() };
+        let mut event = Event::new(Category::FileChange, Product::Linux, 1);
+        event.set(Field::TARGET_FILENAME, "/tmp/x");
+        let records: Vec<_> = (0..5).map(|_| (Stream::File, Record::Event(event.clone()))).collect();
+        desk.offer(&records);
+        desk.offer(&records);
+        assert_eq!(desk.take_lost(), 8);
+        assert_eq!(jobs.try_recv().map(|jobs| jobs.len()), Ok(2));
     }
 
     #[test]

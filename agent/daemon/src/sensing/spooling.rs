@@ -22,8 +22,8 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 const STATUS: Duration = Duration::from_secs(2);
 /// Longest wait without a look at the clock.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
-/// Records taken in before the clock is looked at again.
-const RECORDS_AT_ONCE: usize = 256;
+/// Notes taken in before the clock is looked at again.
+const NOTES_AT_ONCE: usize = 16;
 
 /// The thread's state.
 pub(super) struct Spooler {
@@ -64,12 +64,15 @@ impl Spooler {
 
     /// Takes in a note and what waits behind it; true when a stop was among it.
     fn take(&mut self, first: Note) -> bool {
-        let (mut next, mut left) = (Some(first), RECORDS_AT_ONCE);
+        let (mut next, mut left) = (Some(first), NOTES_AT_ONCE);
         while let Some(note) = next {
             match note {
                 Note::Record(stream, record) => self.spool.push(stream, record),
+                Note::Records(records) => self.push_all(records),
                 // Whoever asked may have stopped waiting.
-                Note::Settle(done) => drop(done.send(self.spool.flush() == 0)),
+                Note::Settle(done) => {
+                    let _ = done.send(self.spool.flush() == 0);
+                }
                 // The queue is in order, so nothing comes behind a stop but what is not waited for.
                 Note::Stop => return true,
             }
@@ -77,6 +80,12 @@ impl Spooler {
             next = if left > 0 { self.incoming.try_recv().ok() } else { None };
         }
         false
+    }
+
+    fn push_all(&mut self, records: Vec<(Stream, Record)>) {
+        for (stream, record) in records {
+            self.spool.push(stream, record);
+        }
     }
 
     fn upkeep(&mut self) {
@@ -147,8 +156,10 @@ impl Spooler {
     fn end(mut self) -> u64 {
         while let Ok(note) = self.incoming.try_recv() {
             // Whoever waits to have something settled finds out by its end: the stop makes everything durable.
-            if let Note::Record(stream, record) = note {
-                self.spool.push(stream, record);
+            match note {
+                Note::Record(stream, record) => self.spool.push(stream, record),
+                Note::Records(records) => self.push_all(records),
+                Note::Settle(_) | Note::Stop => {}
             }
         }
         self.spool.flush();
