@@ -27,6 +27,11 @@ const LATENCY_TARGET: f64 = 2_000.0;
 /// Starts per second while the agent's cost is taken.
 const EXEC_RATE: u32 = 1_000;
 
+/// CPU time of the agent per program start (us).
+const CPU_TARGET: f64 = 80.0;
+/// Memory of the agent's processes together, what they share counted once (MiB).
+const MEMORY_TARGET: f64 = 100.0;
+
 /// The collector with this machine as its host.
 pub struct Bench {
     host: Host,
@@ -81,7 +86,8 @@ impl Bench {
         say(&format!("agent: {:.1} % of a core before the load begins", idle.cpu.as_secs_f64() / seconds as f64 * 100.0));
         let seen = self.host.seen("exec")?;
         let mut started = 0;
-        let (mut per_exec, mut rates, mut memory) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut per_exec, mut rates) = (Vec::new(), Vec::new());
+        let (mut resident, mut shared_out) = (Vec::new(), Vec::new());
         for run in 1..=RUNS {
             let execs = Execs::begin(EXEC_RATE)?;
             let cost = self.interval(interval, Some(&execs)).await?;
@@ -92,14 +98,16 @@ impl Bench {
             cost.say(run);
             per_exec.push(cost.cpu.as_secs_f64() * 1e6 / cost.execs as f64);
             rates.push(cost.execs as f64 / cost.took.as_secs_f64());
-            memory.push(cost.rss as f64 / f64::from(1 << 20));
+            resident.push(mib(cost.rss));
+            shared_out.push(mib(cost.pss));
         }
         self.wait_seen(seen + started).await?;
         let figure = |name, values: &[f64], unit| Some(Figure::new(name, median(values)?, unit));
         let figures = [
             figure("agent.execs_per_second", &rates, "execs/s"),
-            figure("agent.cpu_per_exec", &per_exec, "us"),
-            figure("agent.rss", &memory, "MiB"),
+            figure("agent.cpu_per_exec", &per_exec, "us").map(|figure| figure.target(Target::AtMost(CPU_TARGET))),
+            figure("agent.rss", &resident, "MiB"),
+            figure("agent.pss", &shared_out, "MiB").map(|figure| figure.target(Target::AtMost(MEMORY_TARGET))),
         ];
         Ok(Outcome::Measured(figures.into_iter().flatten().collect()))
     }
@@ -127,7 +135,8 @@ impl Bench {
         self.check()?;
         let cpu = usage::cpu_between(&before, &after)?;
         let rss = after.iter().map(|usage| usage.rss).sum();
-        Ok(Cost { took, execs: last - first, cpu, rss, lost: self.host.lost()?, before, after })
+        let pss = after.iter().map(|usage| usage.pss).sum();
+        Ok(Cost { took, execs: last - first, cpu, rss, pss, lost: self.host.lost()?, before, after })
     }
 
     fn check(&mut self) -> Result<()> {
@@ -149,6 +158,7 @@ struct Cost {
     execs: u64,
     cpu: Duration,
     rss: u64,
+    pss: u64,
     /// Records that the probes lost since the agent started, by its own account.
     lost: u64,
     before: Vec<Usage>,
@@ -158,20 +168,26 @@ struct Cost {
 impl Cost {
     fn say(&self, run: usize) {
         say(&format!(
-            "agent: run {run} of {RUNS}: {} starts in {:.1} s, {:.2} s of CPU, {:.0} MiB, {} records lost since its start",
+            "agent: run {run} of {RUNS}: {} starts in {:.1} s, {:.2} s of CPU, {:.0} MiB (resident {:.0}), {} records lost since its start",
             self.execs,
             self.took.as_secs_f64(),
             self.cpu.as_secs_f64(),
-            self.rss as f64 / f64::from(1 << 20),
+            mib(self.pss),
+            mib(self.rss),
             self.lost
         ));
         for (before, after) in self.before.iter().zip(&self.after) {
             say(&format!(
-                "agent:   {}: {:.2} s of CPU, {:.0} MiB",
+                "agent:   {}: {:.2} s of CPU, {:.0} MiB (resident {:.0})",
                 after.role,
                 after.cpu.saturating_sub(before.cpu).as_secs_f64(),
-                after.rss as f64 / f64::from(1 << 20)
+                mib(after.pss),
+                mib(after.rss)
             ));
         }
     }
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }

@@ -15,6 +15,8 @@ pub struct Usage {
     pub cpu: Duration,
     /// Resident memory (bytes); what processes share counts for each.
     pub rss: u64,
+    /// Its part of the resident memory (bytes): what processes share is divided among them, so the sum is what is used.
+    pub pss: u64,
 }
 
 /// The part of `/proc/PID/stat` that is used.
@@ -72,7 +74,15 @@ fn usage(pid: i32, stat: Stat) -> Result<Usage> {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let role = role(&line);
     let cpu = Duration::from_secs_f64(stat.ticks as f64 / per_second);
-    Ok(Usage { pid, role, cpu, rss: stat.pages * page })
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    Ok(Usage { pid, role, cpu, rss: stat.pages * page, pss: pss(&rollup) })
+}
+
+/// The proportional set size in the text of `/proc/PID/smaps_rollup` (bytes); 0 where it may not be read.
+fn pss(rollup: &str) -> u64 {
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
 }
 
 /// The first argument of letters and dashes that is no option.
@@ -107,6 +117,15 @@ mod tests {
     }
 
     #[test]
+    fn the_proportional_part_of_memory_is_read_in_bytes() {
+        assert_eq!(
+            pss("5581-7ffc ---p 00:00 0 [rollup]\nRss:  9000 kB\nPss:                1234 kB\nPss_Anon: 7 kB\n"),
+            1234 << 10
+        );
+        assert_eq!(pss(""), 0);
+    }
+
+    #[test]
     fn a_role_is_the_first_word_that_is_no_option_or_path() {
         assert_eq!(role(b"/usr/bin/beffroi-agent\0--state\0/var/lib/x\0sensor\0--fd\x003\0"), "sensor");
         assert_eq!(role(b"/usr/bin/beffroi-agent\0scan-worker\0{}\0"), "scan-worker");
@@ -118,12 +137,12 @@ mod tests {
         let own = std::process::id() as i32;
         let usages = tree(own).unwrap();
         let usage = usages.iter().find(|usage| usage.pid == own).unwrap();
-        assert!(usage.rss > 100_000, "{usage:?}");
+        assert!(usage.rss > 100_000 && usage.pss > 100_000 && usage.pss <= usage.rss, "{usage:?}");
     }
 
     #[test]
     fn a_replaced_process_is_no_measurement() {
-        let usage = |pid, ms| Usage { pid, role: String::new(), cpu: Duration::from_millis(ms), rss: 0 };
+        let usage = |pid, ms| Usage { pid, role: String::new(), cpu: Duration::from_millis(ms), rss: 0, pss: 0 };
         let before = [usage(1, 10), usage(2, 20)];
         assert_eq!(cpu_between(&before, &[usage(1, 15), usage(2, 40)]).unwrap(), Duration::from_millis(25));
         assert!(cpu_between(&before, &[usage(1, 15), usage(3, 40)]).is_err());
