@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use beffroi_bus::{Bus, BusOptions, EmbeddedOptions, TailFrom, Topic};
-use beffroi_e2e::{Collector, Host, Process, Scratch, Story, alone, binary, engine_or_skip, run, wait_for};
+use beffroi_e2e::{Collector, Host, Process, RULE, Scratch, Story, alone, binary, engine_or_skip, run, tree, wait_for};
 use beffroi_gateway::testing::{FakeAgent, post_batch, post_json, stranger};
 use beffroi_schema::alert::DeadLetter;
 use beffroi_schema::batch::{BatchError, Envelope};
 use beffroi_schema::session::{CertificateResponse, EnrollToken};
-use beffroi_schema::wire;
+use beffroi_schema::{SigningKey, wire};
+use ed25519_dalek::Signer as _;
 
 const LIMIT: Duration = Duration::from_secs(90);
 const TENANT: &str = "interieur";
@@ -39,6 +40,34 @@ fn address(collector: &Collector) -> Result<SocketAddr> {
 
 fn async_runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?)
+}
+
+/// A signed batch whose body unpacks to a thousand times what its header announces. The identity key is the seed's.
+fn bomb(seed: u8) -> Result<Vec<u8>> {
+    let honest = FakeAgent::new(seed).batch(TENANT, 1, 100).bytes;
+    let body = zstd::bulk::compress(&vec![0u8; 64 << 20], 3)?;
+    // The header stays as it is: field 1, with a length below 128 * 128.
+    let length = usize::from(honest[1] & 0x7f) | usize::from(honest[2]) << 7;
+    let (header, two) = if honest[1] < 0x80 { (2 + usize::from(honest[1]), false) } else { (3 + length, true) };
+    ensure!(honest[0] == 0x0a && (two || header < 130), "a batch begins with its header");
+    let with = |signature: &[u8]| {
+        let mut bytes = honest[..header].to_vec();
+        for (field, value) in [(0x12, body.as_slice()), (0x1a, signature)] {
+            bytes.push(field);
+            let mut left = value.len();
+            while left >= 0x80 {
+                bytes.push((left & 0x7f) as u8 | 0x80);
+                left >>= 7;
+            }
+            bytes.push(left as u8);
+            bytes.extend_from_slice(value);
+        }
+        bytes
+    };
+    let hash = Envelope::parse(&with(&[0; 64]))?.hash;
+    let signed = with(&SigningKey::from_bytes(&[seed; 32]).sign(&hash.0).to_bytes());
+    Envelope::parse(&signed)?.verify().context("the bomb is signed by its host")?;
+    Ok(signed)
 }
 
 /// A batch whose signature was made over other bytes.
@@ -89,10 +118,51 @@ fn bad_batches_are_refused_or_put_aside_and_what_follows_arrives() -> Result<()>
     the_dead_letters_are(&collector.data().join("bus"), &forger, &forged(&forger)?)
 }
 
-/// Reads the dead letters from the bus of a stopped collector: exactly the forged batch, whole.
-fn the_dead_letters_are(bus: &Path, forger: &FakeAgent, forged: &[u8]) -> Result<()> {
+#[test]
+fn a_bomb_and_a_broken_chain_are_put_aside_whole_and_what_follows_is_judged() -> Result<()> {
+    let _turn = alone();
+    if !engine_or_skip() {
+        return Ok(());
+    }
+    let scratch = Scratch::new()?;
+    let mut collector = Collector::start(&scratch, "")?;
+    let token = token(&collector, &scratch, "3")?;
+    let [bomber, careless, good] = [3, 4, 5].map(FakeAgent::new);
+    async_runtime()?.block_on(async {
+        let gateway = address(&collector)?;
+        let bombing = enrolled(&collector, &token, &bomber).await?;
+        let taken = post_batch(&bombing, gateway, bomb(3)?).await;
+        ensure!(taken.is_ok(), "only the detector unpacks: {taken:?}");
+        let unchained = enrolled(&collector, &token, &careless).await?;
+        // The second batch says that nothing came before it.
+        for seq in [1, 2] {
+            let taken = post_batch(&unchained, gateway, careless.batch(TENANT, seq, 100).bytes).await;
+            ensure!(taken.is_ok(), "only the detector follows chains: {taken:?}");
+        }
+        let client = enrolled(&collector, &token, &good).await?;
+        let after = post_batch(&client, gateway, good.batch(TENANT, 1, 100).bytes).await;
+        ensure!(after.is_ok(), "a good batch after bad ones: {after:?}");
+        Ok(())
+    })?;
+    let judged = || Ok(collector.metric("beffroi_detect_batches_total")? >= 4.0);
+    wait_for("a verdict on every batch", LIMIT, judged)?;
+    collector.wait_settled()?;
+    ensure!(collector.metric("beffroi_detect_events_total")? == 2.0, "the first of the chain and the good one were judged");
+    ensure!(collector.stop(), "the collector did not drain in time");
+    let letters = dead_letters(&collector.data().join("bus"))?;
+    let found: Vec<_> = letters.iter().map(|letter| (letter.code.as_str(), letter.key.clone())).collect();
+    ensure!(found.len() == 2, "two dead letters were expected: {found:?}");
+    for expected in [("compression", bomber.id().to_string()), ("chain", careless.id().to_string())] {
+        ensure!(found.contains(&expected), "{expected:?} is not among {found:?}");
+    }
+    ensure!(letters.iter().all(|letter| !letter.reason.is_empty() && letter.tenant == TENANT), "{letters:?}");
+    Ok(())
+}
+
+/// Reads the dead letters from the bus of a stopped collector.
+fn dead_letters(bus: &Path) -> Result<Vec<DeadLetter>> {
     let options = BusOptions::Embedded(EmbeddedOptions { dir: bus.into(), ..EmbeddedOptions::default() });
-    let letters = async_runtime()?.block_on(async {
+    async_runtime()?.block_on(async {
         let bus = Bus::open(options).await?;
         let mut tail = bus.tail(Topic::DeadLetters, TailFrom::Beginning).await?;
         let mut letters: Vec<DeadLetter> = Vec::new();
@@ -102,7 +172,12 @@ fn the_dead_letters_are(bus: &Path, forger: &FakeAgent, forged: &[u8]) -> Result
         drop(tail);
         bus.close().await;
         anyhow::Ok(letters)
-    })?;
+    })
+}
+
+/// Exactly the forged batch, whole.
+fn the_dead_letters_are(bus: &Path, forger: &FakeAgent, forged: &[u8]) -> Result<()> {
+    let letters = dead_letters(bus)?;
     let [letter] = letters.as_slice() else { anyhow::bail!("one dead letter was expected: {letters:?}") };
     ensure!(letter.code == "signature" && letter.reason.contains("altered or forged"), "{letter:?}");
     ensure!(letter.tenant == TENANT && letter.key == forger.id().to_string(), "{letter:?}");
@@ -131,6 +206,35 @@ fn an_unknown_key_ends_the_collector_with_file_line_and_key() -> Result<()> {
         ensure!(said.contains(held), "{held:?} is not in {said}");
     }
     Ok(())
+}
+
+#[test]
+fn an_unreadable_rule_is_named_with_file_and_line_and_the_others_still_detect() -> Result<()> {
+    let _turn = alone();
+    if !engine_or_skip() {
+        return Ok(());
+    }
+    let scratch = Scratch::new()?;
+    let rules = scratch.path("rules");
+    std::fs::create_dir(&rules)?;
+    std::fs::copy(tree().join("rules/sigma/linux/process_creation").join(RULE), rules.join(RULE))?;
+    std::fs::write(rules.join("broken.yml"), "title: broken\nlogsource:\n    category: [process_creation\ndetection: {}\n")?;
+    std::fs::write(rules.join("no-text.yml"), b"title: \xff\xfe\n")?;
+    let collector = Collector::start(&scratch, &format!("[detect]\nrules = [{rules:?}]\n"))?;
+    ensure!(collector.metric("beffroi_detect_rules")? == 1.0, "one rule can be read");
+    ensure!(collector.metric("beffroi_detect_rules_refused")? == 2.0, "two cannot");
+    let log = std::fs::read_to_string(scratch.path("collector.log"))?;
+    for file in ["broken.yml", "no-text.yml"] {
+        let said = log.lines().find(|line| line.contains(file)).with_context(|| format!("{file} is not named in {log}"))?;
+        ensure!(said.contains("\"line\":") && said.contains("\"reason\":"), "{said}");
+    }
+    let host = Host::enroll(&collector, &scratch, TENANT, "pc-1")?;
+    let story = Story::new("rules", 200);
+    let file = scratch.path("story.jsonl");
+    story.write(&file)?;
+    host.replay(&file, &[])?;
+    story.wait(&collector, TENANT, story.events(), LIMIT)?;
+    story.verify(&collector, TENANT)
 }
 
 fn free_port() -> Result<u16> {
