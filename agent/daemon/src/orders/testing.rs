@@ -27,7 +27,7 @@ impl Desk {
     pub fn new(root: u8, operator: u8) -> Self {
         let root = key(root);
         let life = (now_us() - MINUTE, now_us() + 365 * 24 * 60 * MINUTE);
-        let root_certificate = root_certificate(&root, "Racine", life.0, life.1).unwrap().encode_to_vec();
+        let root_certificate = root_certificate(&root, "Racine", life.0, life.1).expect("a root signs itself").encode_to_vec();
         Self { root, root_certificate, operator: key(operator) }
     }
 
@@ -41,7 +41,9 @@ impl Desk {
             version: 1,
         };
         change(&mut grant);
-        certify(&self.root, self.root_certificate.clone(), &self.operator.public_key(), grant).unwrap().encode_to_vec()
+        certify(&self.root, self.root_certificate.clone(), &self.operator.public_key(), grant)
+            .expect("a root certifies")
+            .encode_to_vec()
     }
 
     pub fn sign(&self, order: &Order) -> Vec<u8> {
@@ -49,13 +51,15 @@ impl Desk {
     }
 
     pub fn sign_as(&self, order: &Order, grant: impl FnOnce(&mut Grant)) -> Vec<u8> {
-        sign(SignedKind::Order, order, &self.operator, self.certificate(grant)).unwrap().encode_to_vec()
+        sign(SignedKind::Order, order, &self.operator, self.certificate(grant)).expect("an operator signs").encode_to_vec()
     }
 
     pub fn revoke(&self, version: u64, keys: &[&OperatorKey]) -> Vec<u8> {
         let key_ids = keys.iter().map(|key| key.key_id().0.to_vec()).collect();
         let revocation = Revocation { version, issued: now_us(), key_ids };
-        sign(SignedKind::Revocation, &revocation, &self.root, self.root_certificate.clone()).unwrap().encode_to_vec()
+        sign(SignedKind::Revocation, &revocation, &self.root, self.root_certificate.clone())
+            .expect("a root signs")
+            .encode_to_vec()
     }
 }
 
