@@ -42,6 +42,8 @@ pub struct Host {
 pub enum Taken {
     /// It was dealt with: it need not come again.
     Noted,
+    /// It was accepted, and may need rule texts.
+    Accepted,
     /// It could not be dealt with now: it must come again.
     Later(String),
 }
@@ -104,6 +106,7 @@ impl OrderDesk {
         drop(state);
         let accepted = answers.iter().filter_map(accepted_order).collect::<Vec<_>>();
         answers.into_iter().for_each(|answer| self.out.put(answer));
+        let taken = if accepted.is_empty() { taken } else { Taken::Accepted };
         self.lock().answered.extend(accepted);
         self.wake();
         taken

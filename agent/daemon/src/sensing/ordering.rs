@@ -81,18 +81,12 @@ pub(super) fn host(author: &Author, root: Option<KeyId>, config: &Config) -> Hos
     }
 }
 
-/// Hands an envelope to the desk.
+/// Hands an envelope to the desk. What is no base64 is handed over as it stands, so that it is refused like all garbage.
 pub(super) fn hand_in(desk: &OrderDesk, envelope: &str) -> Answer {
-    let Ok(bytes) = base64::engine::general_purpose::STANDARD.decode(envelope) else {
-        // A server sent it like this; it will not get better.
-        return noted(desk, desk.take(envelope.as_bytes()));
-    };
-    noted(desk, desk.take(&bytes))
-}
-
-fn noted(desk: &OrderDesk, taken: Taken) -> Answer {
-    match taken {
-        Taken::Noted => wants(desk),
+    let bytes = base64::engine::general_purpose::STANDARD.decode(envelope);
+    match desk.take(bytes.as_deref().unwrap_or(envelope.as_bytes())) {
+        Taken::Noted => Answer::Noted,
+        Taken::Accepted => wants(desk),
         Taken::Later(reason) => Answer::Refused { reason },
     }
 }

@@ -60,7 +60,8 @@ pub(super) struct OrderPoll {
     link: watch::Receiver<Option<Link>>,
     status: watch::Sender<PollStatus>,
     texts: BlobStore,
-    wanted: Vec<String>,
+    /// Rule texts that the sensor needs; none when it must be asked.
+    wanted: Option<Vec<String>>,
     pacing: Pacing,
 }
 
@@ -77,22 +78,11 @@ enum PollError {
 
 impl OrderPoll {
     pub(super) fn new(layout: &Layout, link: watch::Receiver<Option<Link>>, status: watch::Sender<PollStatus>) -> Self {
-        Self {
-            layout: layout.clone(),
-            link,
-            status,
-            texts: BlobStore::new(layout.blobs()),
-            wanted: Vec::new(),
-            pacing: Pacing::new(),
-        }
+        Self { layout: layout.clone(), link, status, texts: BlobStore::new(layout.blobs()), wanted: None, pacing: Pacing::new() }
     }
 
     /// Polls for ever; dropped when the uplink stops. Nothing is lost then: the cursor is on the disk.
     pub(super) async fn run(mut self) {
-        // What an earlier process has not fetched.
-        if let Ok(Answer::Wants { blobs }) = self.ask(Ask::Wants).await {
-            self.wanted = blobs;
-        }
         loop {
             let Some(link) = self.link.borrow_and_update().clone() else {
                 if self.link.changed().await.is_err() {
@@ -122,6 +112,8 @@ impl OrderPoll {
             tracing::warn!(%error, pause_ms = pause.as_millis(), "orders cannot be fetched; trying again");
         }
         self.status.send_modify(|status| status.problem = problem);
+        // It may be another sensor when this is over.
+        self.wanted = None;
         // A new connection is worth another try at once.
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -133,10 +125,11 @@ impl OrderPoll {
     async fn turn(&mut self, link: &Link) -> Result<Duration, PollError> {
         self.fetch_texts(link).await?;
         let place = self.place(link)?;
-        let wait = if self.wanted.is_empty() { WAIT } else { WAIT_FOR_TEXTS };
+        let wait = if self.wanted.as_ref().is_some_and(Vec::is_empty) { WAIT } else { WAIT_FOR_TEXTS };
         let asked = Instant::now();
         let answer = link.gateway.orders(&place.after, wait).await?;
         if answer.orders.is_empty() && answer.after == place.after {
+            self.wanted = None;
             let early = asked.elapsed() < SHORTEST_POLL;
             return Ok(if early { SHORTEST_POLL.mul_f64(1.0 + jitter()) } else { Duration::ZERO });
         }
@@ -149,7 +142,8 @@ impl OrderPoll {
     async fn hand_in(&mut self, answer: &OrdersResponse) -> Result<(), PollError> {
         for envelope in &answer.orders {
             match self.ask(Ask::Order { envelope: envelope.clone() }).await? {
-                Answer::Wants { blobs } => self.wanted = blobs,
+                Answer::Noted => {}
+                Answer::Wants { blobs } => self.wanted = Some(blobs),
                 Answer::Refused { reason } => return Err(PollError::Sensor(reason)),
                 other => return Err(PollError::Sensor(format!("it answered {other:?}"))),
             }
@@ -161,10 +155,11 @@ impl OrderPoll {
     /// Fetches what the sensor needs, and hears what is still missing. A text that the gateway does not have yet is asked
     /// for again at the next turn.
     async fn fetch_texts(&mut self, link: &Link) -> Result<(), PollError> {
-        if self.wanted.is_empty() {
-            return Ok(());
-        }
-        for name in self.wanted.iter().filter(|name| !self.texts.has(name)) {
+        let wanted = match self.wanted.take() {
+            Some(wanted) => wanted,
+            None => self.ask_for_wants().await?,
+        };
+        for name in wanted.iter().filter(|name| !self.texts.has(name)) {
             let stored = match link.gateway.blob(name).await {
                 Ok(text) => self.texts.store(name, &text),
                 Err(error) if error.status() == Some(404) => Err(std::io::Error::other("the gateway does not have it yet")),
@@ -175,11 +170,16 @@ impl OrderPoll {
                 Err(error) => tracing::warn!(text = name, %error, "a rule text could not be fetched"),
             }
         }
-        match self.ask(Ask::Wants).await? {
-            Answer::Wants { blobs } => self.wanted = blobs,
-            other => return Err(PollError::Sensor(format!("it answered {other:?}"))),
-        }
+        // Asking also tells the sensor that something has come.
+        self.wanted = Some(if wanted.is_empty() { wanted } else { self.ask_for_wants().await? });
         Ok(())
+    }
+
+    async fn ask_for_wants(&self) -> Result<Vec<String>, PollError> {
+        match self.ask(Ask::Wants).await? {
+            Answer::Wants { blobs } => Ok(blobs),
+            other => Err(PollError::Sensor(format!("it answered {other:?}"))),
+        }
     }
 
     async fn ask(&self, question: Ask) -> std::io::Result<Answer> {
