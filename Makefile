@@ -11,7 +11,7 @@ SETUP := packaging/setup/setup.sh
 BINARIES := --workspace --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build release run demo test check lint bench deb rpm bundle test-packages setup-package clean
+.PHONY: help setup setup-test build release run demo red test screenshots check lint bench deb rpm bundle test-packages setup-package clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
@@ -34,10 +34,16 @@ run: build ## the whole line on this machine with a story, until Ctrl-C
 demo: build ## the same without a person: exit 0 once every expected alert and the gap were read back
 	@$(BIN)/xtask demo
 
+red: build ## a collector in the attacker's hands sends 10,000 bad orders to a real agent; none may be accepted
+	@$(BIN)/xtask red
+
 test: setup-test ## unit, integration and end-to-end tests
 	$(CARGO) build --locked --profile $(PROFILE) --workspace --all-targets
-	BEFFROI_REQUIRE_ENGINE=1 tests/tally.sh $(CARGO) test --locked --profile $(PROFILE) --workspace --no-fail-fast
+	BEFFROI_REQUIRE_ENGINE=1 BEFFROI_REQUIRE_BROWSER=1 tests/tally.sh $(CARGO) test --locked --profile $(PROFILE) --workspace --no-fail-fast
 	@$(BIN)/beffroi rules test rules/
+
+screenshots: build ## pictures of the console, into dashboards/console/screenshots
+	@$(BIN)/screenshots dashboards/console/screenshots
 
 check: ## what takes seconds: formatting, licences, bans and sources of the dependencies
 	$(CARGO) fmt --check

@@ -21,10 +21,43 @@ pub struct Host {
 }
 
 fn enroll(line: &Line, scratch: &Scratch, tenant: &str, labels: &[&str]) -> Result<PathBuf> {
-    let state = scratch.path(format!("agent-{tenant}"));
+    enroll_into(line, scratch, tenant, labels, scratch.path(format!("agent-{tenant}")), |_| {})
+}
+
+/// Enrols a host that is never switched on. As root it gets a name of its own, else it has this machine's.
+pub fn absent(line: &Line, scratch: &Scratch, tenant: &str, hostname: &'static str) -> Result<()> {
+    let state = scratch.path(format!("agent-{tenant}-{hostname}"));
+    enroll_into(line, scratch, tenant, &["site=demo"], state, |command| named(command, hostname)).map(drop)
+}
+
+/// Lets a command see another host name.
+fn named(command: &mut Command, hostname: &'static str) {
+    use std::os::unix::process::CommandExt;
+    if !nix::unistd::Uid::effective().is_root() {
+        return;
+    }
+    // SAFETY: both calls are single system calls on memory that outlives the process's start; nothing is allocated.
+    unsafe {
+        command.pre_exec(move || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUTS)?;
+            nix::unistd::sethostname(hostname)?;
+            Ok(())
+        });
+    }
+}
+
+fn enroll_into(
+    line: &Line,
+    scratch: &Scratch,
+    tenant: &str,
+    labels: &[&str],
+    state: PathBuf,
+    prepare: impl FnOnce(&mut Command),
+) -> Result<PathBuf> {
     let token = line.token(scratch, tenant, labels, 1)?;
     let mut command = Command::new(binary("beffroi-agent")?);
     command.args(["enroll", "--state"]).arg(&state).arg("--token-file").arg(&token);
+    prepare(&mut command);
     run(&mut command, "beffroi-agent enroll")?;
     std::fs::remove_file(&token)?;
     Ok(state)

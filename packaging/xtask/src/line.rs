@@ -64,6 +64,8 @@ pub struct Line {
     ca: PathBuf,
     /// The API token.
     pub token: String,
+    /// Where it stands.
+    pub token_file: PathBuf,
 }
 
 impl Line {
@@ -91,7 +93,7 @@ impl Line {
             addresses.api, addresses.gateway,
         );
         std::fs::write(&cli_config, cli)?;
-        let mut line = Self { collector, addresses, cli_config, ca, token };
+        let mut line = Self { collector, addresses, cli_config, ca, token, token_file };
         line.wait_ready()?;
         Ok(line)
     }
@@ -110,6 +112,22 @@ impl Line {
     /// The CLI, set up for this collector.
     pub fn cli(&self) -> Result<Command> {
         beffroi(&self.cli_config)
+    }
+
+    /// Adds lines to the operator's configuration.
+    pub fn configure(&self, lines: &str) -> Result<()> {
+        let text = std::fs::read_to_string(&self.cli_config)? + lines;
+        std::fs::write(&self.cli_config, text).with_context(|| format!("{}", self.cli_config.display()))
+    }
+
+    /// The CLI of somebody else: the configuration as it is now with other lines, in a file of its own.
+    pub fn cli_of(&self, name: &str, lines: &str) -> Result<Command> {
+        let file = self.cli_config.with_file_name(format!("{name}.toml"));
+        let own = std::fs::read_to_string(&self.cli_config)?;
+        let others = own.lines().filter(|line| !line.starts_with("root_cert") && !line.starts_with("operator_"));
+        let text: String = others.map(|line| format!("{line}\n")).collect();
+        std::fs::write(&file, text + lines).with_context(|| format!("{}", file.display()))?;
+        beffroi(&file)
     }
 
     /// Fails with the end of its log when the collector has ended.

@@ -1,13 +1,15 @@
-//! What `make` calls for more than a plain command: the story (`run`, `demo`) and the benchmarks.
+//! What `make` calls for more than a plain command: the story (`run`, `demo`), the benchmarks, the attacks (`red`).
 //!
 //! Everything lives in a scratch folder that is removed at the end; servers listen on loopback only.
 
 mod acts;
 mod bench;
 mod host;
+mod hunt;
 mod line;
 mod process;
 mod reader;
+mod red;
 mod show;
 mod story;
 
@@ -29,10 +31,12 @@ struct Arguments {
 enum Task {
     /// Tell the story and stay until Ctrl-C.
     Run,
-    /// Tell the story and end: exit 0 once every expected alert and the gap were read back.
+    /// Tell the story and end: exit 0 once every expected alert, the hunt, the refusal and the gap were read back.
     Demo,
     /// Measure the whole line and print figures.
     Bench(bench::Options),
+    /// Send forged, altered, replayed and foreign orders to a real agent: exit 0 when none was accepted.
+    Red,
 }
 
 fn main() -> ExitCode {
@@ -54,6 +58,7 @@ fn tell() -> Result<()> {
         Task::Run => runtime.block_on(run()),
         Task::Demo => runtime.block_on(demo()),
         Task::Bench(options) => measuring()?.block_on(bench::run(&options)),
+        Task::Red => measuring()?.block_on(red::run()),
     }
 }
 
@@ -88,7 +93,13 @@ fn complain(outcome: &Outcome) -> bool {
     if outcome.gap == Some(false) {
         eprintln!("missing: the gap of the killed agent");
     }
-    outcome.missing.is_empty() && outcome.gap != Some(false)
+    if !outcome.hunt {
+        eprintln!("missing: the hunt's match inside the war");
+    }
+    if !outcome.refusal {
+        eprintln!("missing: the refusal of the forged order");
+    }
+    outcome.missing.is_empty() && outcome.gap != Some(false) && outcome.hunt && outcome.refusal
 }
 
 async fn demo() -> Result<()> {
@@ -98,7 +109,7 @@ async fn demo() -> Result<()> {
     let complete = complain(&outcome?);
     match (complete, drained) {
         (true, true) => {
-            show::step("every expected alert and the gap were read back");
+            show::step("every expected alert, the hunt, the refusal and the gap were read back");
             Ok(())
         }
         (true, false) => bail!("the story is whole, but a process did not stop in time and was killed"),

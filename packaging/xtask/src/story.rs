@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::acts;
 use crate::host::{self, Host};
+use crate::hunt::{self, Csirt, Wanted};
 use crate::line::{Line, Scratch, rule_id, run, tree};
 use crate::reader::{LOOK_EVERY, Reader, Seen, now_us, time_us};
 use crate::show;
@@ -16,6 +17,8 @@ const TENANT: &str = "interieur";
 /// The other tenants: name, replayed host, recorded events.
 const REPLAYED: [(&str, &str, &str); 2] =
     [("sante", "app-07", "sante-app-07.jsonl"), ("finances", "poste-214", "finances-poste-214.jsonl")];
+/// A host of this machine's ministry that is switched off when the CSIRT asks.
+const ABSENT: &str = "portable-31";
 /// How long an expected alert may take on a busy machine before the story says that it is missing.
 const ALERT_LIMIT: Duration = Duration::from_secs(20);
 /// Repeated starts whose latency is measured.
@@ -54,11 +57,16 @@ pub struct Outcome {
     pub missing: Vec<String>,
     /// Whether the killed agent's gap was read back; none where there was no agent to kill.
     pub gap: Option<bool>,
+    /// Whether the hunt's match inside the war was read back.
+    pub hunt: bool,
+    /// Whether the forged order was refused.
+    pub refusal: bool,
 }
 
 /// The story as it is told; everything stops when it is dropped.
 pub struct Story {
     line: Line,
+    csirt: Csirt,
     host: Option<Host>,
     reader: Reader,
     seen: Vec<Seen>,
@@ -73,8 +81,11 @@ impl Story {
         show::step("starting the collector: gateway, enrolment, detector, store, API, embedded ClickHouse");
         let line = Line::start(&scratch, "")?;
         show::say(&format!("API http://{}  gateway https://{}", line.addresses.api, line.addresses.gateway));
+        show::say(&format!("console http://{}/ (sign in with the token in {})", line.addresses.api, line.token_file.display()));
+        show::step("making the CSIRT's keys: a root, which hosts pin when they enrol, and an operator under it");
+        let csirt = Csirt::begin(&line, &scratch, TENANT)?;
         let reader = Reader::new(&line.addresses.api, &line.token)?;
-        Ok(Self { line, host: None, reader, seen: Vec::new(), scratch })
+        Ok(Self { line, csirt, host: None, reader, seen: Vec::new(), scratch })
     }
 
     /// Tells everything once.
@@ -95,9 +106,10 @@ impl Story {
         if live && missing.is_empty() {
             self.latencies().await?;
         }
+        let (hunt, refusal) = self.hunt().await?;
         let gap = if self.host.is_some() { Some(self.kill_and_return().await?) } else { None };
         show::say(&format!("told in {:.1} s", started.elapsed().as_secs_f64()));
-        Ok(Outcome { missing, gap })
+        Ok(Outcome { missing, gap, hunt, refusal })
     }
 
     fn start_host(&mut self) -> Result<()> {
@@ -105,7 +117,23 @@ impl Story {
         let mut host = Host::enroll(&self.line, &self.scratch, TENANT)?;
         host.start()?;
         self.host = Some(host);
-        Ok(())
+        host::absent(&self.line, &self.scratch, TENANT, ABSENT)
+    }
+
+    /// The CSIRT asks every host of the ministry; then somebody else tries to.
+    async fn hunt(&mut self) -> Result<(bool, bool)> {
+        show::step("the CSIRT hunts: a signed scan of the whole ministry for a vulnerable class, also inside archives");
+        let folder = hunt::plant(&self.scratch)?;
+        let order = self.csirt.hunt(&self.line, TENANT, &folder)?;
+        let status = hunt::answered(&self.reader, &order, Wanted { done: 1, refused: 0, offline: 1 }).await?;
+        show::say(&hunt::sentence(&status));
+        let found = hunt::found(&self.reader, &order).await?;
+        show::step("a stranger signs the same order; the servers relay it, the host decides");
+        let forged = self.csirt.forge(&self.line, TENANT, &folder)?;
+        let status = hunt::answered(&self.reader, &forged, Wanted { done: 0, refused: 1, offline: 1 }).await?;
+        let refusal = hunt::refusal(&status);
+        show::say(&format!("refused: {}", refusal.unwrap_or("without a reason")));
+        Ok((found, refusal.is_some()))
     }
 
     /// Whether the probes that the scene needs are attached; says what is not seen otherwise.

@@ -4,10 +4,10 @@
 
 mod agent;
 mod execs;
-mod figure;
+pub mod figure;
 mod fleet;
 mod mix;
-mod random;
+pub mod random;
 mod sender;
 mod throughput;
 mod usage;
