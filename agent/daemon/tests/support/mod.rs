@@ -14,7 +14,8 @@ use beffroi_agent::users::User;
 use beffroi_agent::{config::UplinkConfig, identity::Enrolment};
 use beffroi_schema::batch::Envelope;
 use beffroi_schema::session::{
-    CertificateResponse, EnrollRequest, EnrollToken, Hello, PURPOSE_ENROLL, PURPOSE_RENEW, RenewRequest, verify_proof,
+    CertificateResponse, EnrollRequest, EnrollToken, Hello, OrdersResponse, PURPOSE_ENROLL, PURPOSE_RENEW, RenewRequest,
+    verify_proof,
 };
 use beffroi_schema::{AgentId, Stream};
 use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, IsCa, Issuer, KeyPair};
@@ -51,6 +52,14 @@ pub struct Book {
     /// Life of certificates (seconds from now): begin and end.
     pub life: (i64, i64),
     pub keys: HashMap<AgentId, [u8; 32]>,
+    /// What goes down, in order; a cursor is a place in it.
+    pub down: Vec<Vec<u8>>,
+    /// Rule texts by SHA-256 in hex.
+    pub texts: HashMap<String, Vec<u8>>,
+    /// Requests for texts that were not there.
+    pub texts_missed: usize,
+    /// What the server would like the root to be.
+    pub root: String,
 }
 
 pub struct FakeGateway {
@@ -103,9 +112,15 @@ impl FakeGateway {
     }
 
     pub async fn enrol(&self, state: &Path) -> (Layout, Enrolment) {
+        self.enrol_under(state, "").await
+    }
+
+    /// Enrols with a token that names this root.
+    pub async fn enrol_under(&self, state: &Path, root: &str) -> (Layout, Enrolment) {
         let layout = Layout::new(state);
         let user = User::for_process(None, "beffroi-uplink", "uplink.user").unwrap();
-        let enrolment = enroll(&layout, &self.token().to_text(), &UplinkConfig::default(), &user).await.unwrap();
+        let token = EnrollToken { root_sha256: root.into(), ..self.token() };
+        let enrolment = enroll(&layout, &token.to_text(), &UplinkConfig::default(), &user).await.unwrap();
         (layout, enrolment)
     }
 
@@ -113,7 +128,10 @@ impl FakeGateway {
         let Ok(mut stream) = acceptor.accept(stream).await else { return };
         let has_certificate = stream.get_ref().1.peer_certificates().is_some();
         while let Some((path, body)) = read_request(&mut stream).await {
-            let (status, retry_after, answer) = self.answer(&path, &body, has_certificate);
+            let (status, retry_after, answer) = match path.split_once('?') {
+                Some(("/v1/orders", query)) if has_certificate => (200, None, self.poll(query).await),
+                _ => self.answer(&path, &body, has_certificate),
+            };
             let retry = retry_after.map_or(String::new(), |seconds| format!("retry-after: {seconds}\r\n"));
             let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n{retry}\r\n", answer.len());
             if stream.write_all(head.as_bytes()).await.is_err() || stream.write_all(&answer).await.is_err() {
@@ -144,7 +162,33 @@ impl FakeGateway {
                 (200, None, serde_json::to_vec(&Hello { software: "fake/1".into(), ts: now_us(), ..hello }).unwrap())
             }
             "/v1/batches" if has_certificate => self.take(body),
+            _ if has_certificate && path.starts_with("/v1/blobs/") => self.text(&path["/v1/blobs/".len()..]),
             _ => (401, None, b"{\"code\":\"no_certificate\",\"error\":\"no client certificate\",\"hint\":\"enrol\"}".to_vec()),
+        }
+    }
+
+    /// The long poll: answers when there is something behind the cursor, or empty after a while.
+    async fn poll(&self, query: &str) -> Vec<u8> {
+        let after =
+            query.split('&').find_map(|part| part.strip_prefix("after=")).and_then(|after| after.parse().ok()).unwrap_or(0);
+        for _ in 0..200 {
+            let down = self.book.lock().unwrap().down.get(after..).unwrap_or_default().to_vec();
+            if !down.is_empty() {
+                return serde_json::to_vec(&OrdersResponse::new((after + down.len()).to_string(), down)).unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        serde_json::to_vec(&OrdersResponse::new(after.to_string(), Vec::<Vec<u8>>::new())).unwrap()
+    }
+
+    fn text(&self, name: &str) -> (u16, Option<u64>, Vec<u8>) {
+        let mut book = self.book.lock().unwrap();
+        match book.texts.get(name) {
+            Some(text) => (200, None, text.clone()),
+            None => {
+                book.texts_missed += 1;
+                (404, None, b"{\"code\":\"blob_unknown\",\"error\":\"no such text\",\"hint\":\"none\"}".to_vec())
+            }
         }
     }
 
@@ -183,6 +227,9 @@ impl FakeGateway {
             not_after: now_us() + end * 1_000_000,
             labels: [("site".to_string(), "paris".to_string())].into(),
         };
+        let mut response = serde_json::to_value(&response).unwrap();
+        // No member of the contract: a server that would like to be obeyed by another root can only say so.
+        response["root_sha256"] = self.book.lock().unwrap().root.clone().into();
         serde_json::to_vec(&response).unwrap()
     }
 }
@@ -211,7 +258,8 @@ async fn read_request(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<(Strin
     }
     let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
     let path = head.split_whitespace().nth(1)?.to_string();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"))?.trim().parse().ok()?;
+    let length =
+        head.lines().find_map(|line| line.strip_prefix("content-length:")).map_or(Some(0), |text| text.trim().parse().ok())?;
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
     Some((path, body))
