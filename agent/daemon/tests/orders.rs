@@ -1,5 +1,7 @@
 //! Signed orders from a gateway to a real agent and back as events: obeyed once, under the pinned root, whatever else comes.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
+
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! The agent as processes: a killed sensor comes back with a new epoch that names the old one, and a stop is a drain.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
+
 mod support;
 
 use std::collections::HashMap;

@@ -1,5 +1,7 @@
 //! Enrolment and uplink against a gateway that answers as it is told.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
+
 mod support;
 
 use std::collections::HashMap;
