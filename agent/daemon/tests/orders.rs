@@ -7,7 +7,6 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use beffroi_agent::clock::now_us;
 use beffroi_agent::identity::Enrolment;
@@ -23,10 +22,8 @@ use beffroi_schema::{Category, Event, Field, OrderId};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use prost::Message;
-use support::FakeGateway;
+use support::{FakeGateway, until};
 
-/// A condition that does not come true in this time fails the test.
-const PATIENCE: Duration = Duration::from_secs(60);
 const MINUTE: i64 = 60_000_000;
 /// Slower than any budget of one file.
 const ENDLESS: &[u8] = b"rule Endless { condition: for all i in (1..9000000000) : ( i > 0 ) }\n";
@@ -177,17 +174,6 @@ impl Rig {
 
     fn sensor(&self) -> Option<SensorStatus> {
         read_json(&self.layout.sensor_status()).ok().flatten().filter(|status: &SensorStatus| status.running)
-    }
-}
-
-async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

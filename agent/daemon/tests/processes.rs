@@ -7,7 +7,6 @@ mod support;
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use beffroi_agent::layout::{Layout, read_json};
 use beffroi_agent::status::SensorStatus;
@@ -16,10 +15,7 @@ use beffroi_schema::batch::{ChainHead, ChainState, Envelope, Record};
 use beffroi_schema::{Epoch, Stream};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{FakeGateway, say};
-
-/// A condition that does not come true in this time fails the test.
-const PATIENCE: Duration = Duration::from_secs(60);
+use support::{FakeGateway, say, until};
 
 /// The agent, killed when the test ends early.
 struct Agent(Child);
@@ -48,17 +44,6 @@ fn folder() -> (tempfile::TempDir, std::path::PathBuf) {
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let state = dir.path().join("state");
     (dir, state)
-}
-
-async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 fn sensor(layout: &Layout) -> Option<SensorStatus> {
