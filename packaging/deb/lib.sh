@@ -69,3 +69,21 @@ TEXT
         ;;
     esac
 }
+
+# What both builders are told on their command line: sets bin, out, packages and SOURCE_DATE_EPOCH. The first argument is
+# the name of the form (deb, rpm); needs $root.
+read_options() {
+    local form=$1
+    shift
+    bin=$root/target/release out=$root/target/packages/$form packages=()
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --bin) bin=${2:?--bin needs a folder}; shift 2 ;;
+        --out) out=${2:?--out needs a folder}; shift 2 ;;
+        -*) sed -n '4,7p' "$0" >&2; exit 2 ;;
+        *) packages+=("$1"); shift ;;
+        esac
+    done
+    [ ${#packages[@]} -gt 0 ] || packages=(beffroi-agent beffroi-collector beffroi beffroi-clickhouse-engine)
+    export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(source_date)}"
+}

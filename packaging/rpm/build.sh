@@ -16,18 +16,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly here root=${here%/packaging/rpm}
 . "$root/packaging/deb/lib.sh"
 
-bin=$root/target/release out=$root/target/packages/rpm
-packages=()
-while [ $# -gt 0 ]; do
-    case $1 in
-    --bin) bin=$2; shift 2 ;;
-    --out) out=$2; shift 2 ;;
-    -*) sed -n '4,7p' "$0" >&2; exit 2 ;;
-    *) packages+=("$1"); shift ;;
-    esac
-done
-[ ${#packages[@]} -gt 0 ] || packages=(beffroi-agent beffroi-collector beffroi beffroi-clickhouse-engine)
-export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(source_date)}"
+read_options rpm "$@"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

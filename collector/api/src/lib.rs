@@ -34,4 +34,4 @@ pub use error::ApiError;
 pub use listen::Certificate;
 pub use options::{Options, TlsOptions};
 pub use rate::RateOptions;
-pub use service::{Handle, Roles, Sources, start, start_with};
+pub use service::{Handle, Metrics, Roles, Sources, start, start_with};

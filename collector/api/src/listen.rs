@@ -41,11 +41,12 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Over TLS with the files of the options, else with the certificate that the server gives, else plain.
+    /// Over TLS with the certificate that the server gives, which it exchanges while connections come and go; else with the
+    /// files of the options as they are now; else plain.
     pub(crate) async fn bind(options: &Options, certificate: Option<Certificate>) -> Result<Self, ApiError> {
         let tls = match (&options.tls, certificate) {
-            (Some(files), _) => Some(from_files(files)?),
-            (None, Some(certificate)) => Some(acceptor(certificate)?),
+            (_, Some(certificate)) => Some(acceptor(certificate)?),
+            (Some(files), None) => Some(from_files(files)?),
             (None, None) if options.needs_tls() => return Err(options.without_tls()),
             (None, None) => None,
         };

@@ -11,7 +11,7 @@ use std::io::Write;
 use beffroi_bus::Topic;
 use beffroi_schema::{Event, Field, Stream, wire};
 use common::Api;
-use common::orders::{Signed, answer, matched};
+use common::orders::{Signed, answer, matched, revocation};
 use common::support::{self, Agent, Engine, Rig, now, until};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -35,6 +35,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("metrics", "analyst", "every"),
     ("openapi", "analyst", "none"),
     ("processes.tree", "analyst", "own"),
+    ("revocations.publish", "admin", "every"),
     ("scans.cancel", "csirt", "own"),
     ("scans.create", "csirt", "own"),
     ("scans.list", "analyst", "own"),
@@ -170,6 +171,7 @@ fn request(endpoint: &Endpoint, tenant: Option<&Tenant>) -> (String, Option<Valu
         "enroll.create" => json!({"tenant": name}),
         "tokens.create" => json!({"name": "made", "scope": "analyst", "tenants": [name]}),
         "scans.create" => Signed::scan(name, &[]).body(),
+        "revocations.publish" => json!({"envelope": revocation()}),
         "scans.cancel" => json!({"envelope": tenant.map_or(json!("eA=="), |tenant| tenant.cancel.clone())}),
         _ => return (path, None),
     };
@@ -181,7 +183,7 @@ fn expected(endpoint: &Endpoint, who: &Credential, at: At) -> StatusCode {
     let (_, needs, tenants) = EXPECTED.iter().find(|(name, ..)| *name == endpoint.name).unwrap();
     let rank = |scope: &str| ["analyst", "csirt", "admin"].iter().position(|name| *name == scope).unwrap();
     let Some(scope) = who.scope else { return StatusCode::UNAUTHORIZED };
-    let creates = matches!(endpoint.name.as_str(), "enroll.create" | "tokens.create" | "scans.create");
+    let creates = matches!(endpoint.name.as_str(), "enroll.create" | "tokens.create" | "scans.create" | "revocations.publish");
     let names_one = endpoint.path.contains('{');
     if rank(scope) < rank(needs) || (*tenants == "every" && !who.every) {
         return StatusCode::FORBIDDEN;

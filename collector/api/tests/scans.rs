@@ -5,7 +5,7 @@ mod common;
 
 use beffroi_bus::{Bus, TailFrom, Topic};
 use beffroi_schema::{Field, Stream, wire};
-use common::orders::{RULE, Signed, answer, base64, matched};
+use common::orders::{RULE, Signed, answer, base64, matched, revocation};
 use common::support::{Agent, Engine, Rig, heartbeat, now};
 use common::{Api, records, without_store};
 use reqwest::{Method, StatusCode};
@@ -81,6 +81,28 @@ async fn what_an_earlier_try_left_undone_is_finished_by_the_same_order_again() {
     assert!(down(&bus).await.is_empty(), "the API went down between the record and the order");
     assert_eq!(api.call(POST, "/v1/scans", Some(order.body())).await.0, StatusCode::OK);
     assert_eq!(down(&bus).await.len(), 2);
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_goes_down_once_and_its_audit_names_the_keys() {
+    let (api, bus, stop, _folder) = without_store().await;
+    let revocation = json!({"envelope": revocation()});
+    let (_, of_one_tenant) = api.new_token("dan", "admin", &["a"], 600).await;
+    let refused = api.as_token(&of_one_tenant, POST, "/v1/revocations", Some(&revocation)).await;
+    assert_eq!(refused.0, StatusCode::FORBIDDEN, "it stops keys of every tenant");
+    for bad in [json!({"envelope": "%"}), json!({"envelope": Signed::scan("a", &[]).envelope()})] {
+        assert_eq!(api.call(POST, "/v1/revocations", Some(bad)).await.0, StatusCode::BAD_REQUEST);
+    }
+    assert!(down(&bus).await.is_empty());
+    let (status, made) = api.call(POST, "/v1/revocations", Some(revocation.clone())).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    let (status, again) = api.call(POST, "/v1/revocations", Some(revocation)).await;
+    assert_eq!((status, &again), (StatusCode::OK, &made));
+    assert_eq!(down(&bus).await.len(), 1);
+    let audit = records(&bus, Topic::Audit).await;
+    let given = audit.iter().find(|record| record["operation"] == "revocations.publish" && record["status"] == 201).unwrap();
+    assert_eq!((&given["asked"]["keys"], &given["asked"]["root"]), (&made["keys"], &made["root"]));
     stop.cancel();
 }
 

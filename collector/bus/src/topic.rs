@@ -4,9 +4,10 @@
 
 use beffroi_schema::wire;
 
-/// Shortest time that orders are kept, in hours: the longest life of an order is seven days, and a host that was
-/// away must still find it.
-pub const ORDERS_MIN_RETENTION_HOURS: u32 = 7 * 24;
+/// Shortest time that signed orders and revocations are kept, in hours. A host that was away must still find what concerns
+/// it: orders live seven days at most, and a revocation is needed as long as the certificates that it stops are good, 30
+/// days, and one for clocks that differ.
+pub const ORDERS_MIN_RETENTION_HOURS: u32 = 31 * 24;
 
 /// A topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

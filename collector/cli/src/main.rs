@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Alerts, Arguments, Enroll, Events, Gaps, Hosts, Rules, Verb};
+use crate::args::{Alerts, Arguments, Enroll, Events, Gaps, Hosts, Key, Rules, Verb};
 use crate::client::Client;
 use crate::commands::{access, alerts, bus, enroll, events, hosts, key, local, rules, scan, status};
 use crate::config::Config;
@@ -56,7 +56,7 @@ fn run(arguments: Arguments) -> Outcome {
         Verb::Rules(Rules::Check { paths }) => return rules::check(&output, paths),
         Verb::Rules(Rules::Test { folder }) => return rules::test(&output, folder),
         Verb::Rules(Rules::Inert { paths }) => return rules::inert(&output, paths),
-        Verb::Key(verb) => return key::run(&output, verb),
+        Verb::Key(verb) if !matches!(verb, Key::Publish { .. }) => return key::run(&output, verb),
         Verb::Completions { shell } => return local::completions(&output, *shell),
         Verb::Man { folder } => return local::man(folder),
         _ => {}
@@ -97,6 +97,7 @@ async fn ask(arguments: Arguments, output: &Output) -> Outcome {
         Verb::Enroll(verb) => ask_enroll(&client, output, config, verb).await,
         Verb::Gaps(Gaps::List { span, host, limit }) => hosts::gaps(&client, output, &span, host.as_deref(), limit).await,
         Verb::Status => status::status(&client, output).await,
+        Verb::Key(Key::Publish { file }) => key::publish(&client, output, &file).await,
         Verb::Scan(verb) => scan::run(&client, output, &config, &verb).await,
         Verb::Token(verb) => access::token(&client, output, &verb).await,
         Verb::Audit(verb) => access::audit(&client, output, &verb).await,

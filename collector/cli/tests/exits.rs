@@ -121,6 +121,7 @@ fn every_verb_has_help_that_names_its_purpose_and_a_manual_page() {
         "key operator new",
         "key certify",
         "key revoke",
+        "key publish",
         "key show",
         "token create",
         "token list",

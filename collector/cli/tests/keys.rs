@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use base64::Engine;
 use beffroi_schema::down::{self, KeyId, OperatorKey, Order, SignedKind};
 use common::{Ran, Stub, beffroi};
 use serde_json::{Value, json};
@@ -265,6 +266,26 @@ fn a_revocation_keeps_what_was_revoked_before_and_grows() {
         &["key", "revoke", "--root", &foreign.name(""), &"ab".repeat(32), "--previous", &previous, "--out", &foreign.name("r")],
         "no certificate of the root",
     );
+}
+
+#[test]
+fn a_revocation_is_published_as_it_was_signed_and_nothing_else_is() {
+    let keys = Keys::new("ed25519");
+    let alice = keys.id("alice.pub");
+    let made = keys.good(&["key", "revoke", "--root", &keys.name(""), &alice, "--out", &keys.name("r1.beffroi")]);
+    assert!(made.talk.contains("beffroi key publish"), "{made:?}");
+    let (root, said) = (keys.id("root.key"), alice.clone());
+    let stub = Stub::new(move |_| (201, json!({"version": 1, "root": root, "keys": [said]})));
+    let ran = stub.run(&["key", "publish", &keys.name("r1.beffroi")]);
+    assert!(ran.code == Some(0) && ran.out.contains("1 key(s) stop") && ran.out.contains(&keys.id("root.key")), "{ran:?}");
+    let calls = stub.calls();
+    assert_eq!((calls.len(), calls[0].path.as_str()), (1, "/v1/revocations"));
+    let sent = base64::engine::general_purpose::STANDARD.decode(calls[0].body["envelope"].as_str().unwrap()).unwrap();
+    let root = KeyId::try_from(hex::decode(keys.id("root.key")).unwrap().as_slice()).unwrap();
+    let now = jiff::Timestamp::now().as_microsecond();
+    assert!(down::verify_chain(&down::parse(&sent).unwrap(), SignedKind::Revocation, &root, now, |_| false).is_ok());
+    let ran = stub.run(&["key", "publish", &keys.name("alice.beffroi")]);
+    assert!(ran.code == Some(3) && ran.talk.contains("not a revocation") && stub.calls().len() == 1, "{ran:?}");
 }
 
 #[test]

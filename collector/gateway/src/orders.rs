@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use beffroi_bus::{Bus, BusError, Record, TailFrom, Topic};
 use beffroi_schema::down::{self, Order, Policy, Revocation, RulePack, SignedKind, Target, order::Action};
 use beffroi_schema::ids::AgentId;
+use beffroi_schema::limits::{MAX_CLOCK_SKEW_US, MAX_OPERATOR_CERTIFICATE_US};
 use beffroi_schema::session::OrdersResponse;
 use beffroi_schema::wire::{CONTENT_TYPE_BLOB, HEADER_CONTENT_TYPE};
 use bytes::Bytes;
@@ -252,8 +253,10 @@ fn read(bytes: &[u8]) -> Result<Down, String> {
         return Ok(to_tenant(pack.tenant, pack.expires, pack.rules_sha256));
     }
     if kind(SignedKind::Revocation) {
-        Revocation::decode(body).map_err(|error| error.to_string())?;
-        return Ok(Down { audience: Audience::Everyone, expires: i64::MAX, rules: Vec::new() });
+        let revocation = Revocation::decode(body).map_err(|error| error.to_string())?;
+        // Later than this, no certificate that it stops is good any more.
+        let expires = revocation.issued.saturating_add(MAX_OPERATOR_CERTIFICATE_US + MAX_CLOCK_SKEW_US);
+        return Ok(Down { audience: Audience::Everyone, expires, rules: Vec::new() });
     }
     Err(format!("envelopes of kind {} are not handed down", signed.kind))
 }

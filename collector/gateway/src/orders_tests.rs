@@ -58,6 +58,16 @@ fn expired_and_unreadable_envelopes_are_not_handed_down_and_do_not_stop_the_othe
 }
 
 #[test]
+fn a_revocation_goes_to_every_host_for_as_long_as_a_certificate_that_it_stops_may_be_good() {
+    let revocation = Revocation { version: 1, issued: NOW, key_ids: vec![vec![7; 32]] };
+    let sent = down::sign(SignedKind::Revocation, &revocation, &operator(), Vec::new()).unwrap().encode_to_vec();
+    let orders = orders(vec![sent.clone()]);
+    let found = |tenant, now| orders.after(&identity(tenant, 1), -1, now).1;
+    assert!(found("a", NOW) == [sent.clone()] && found("b", NOW + MAX_OPERATOR_CERTIFICATE_US) == [sent]);
+    assert!(found("a", NOW + MAX_OPERATOR_CERTIFICATE_US + MAX_CLOCK_SKEW_US).is_empty());
+}
+
+#[test]
 fn a_cursor_goes_on_where_it_was_and_a_foreign_one_starts_at_the_beginning() {
     let orders = orders(vec![envelope("a", &[], 9 * NOW), envelope("a", &[], 9 * NOW)]);
     assert_eq!(orders.offset(&orders.cursor(7)), 7);

@@ -95,10 +95,10 @@ async fn serve(config: Config) -> Result<()> {
     let _ = std::fs::remove_file(&addresses);
     let stop = CancellationToken::new();
     let health = Health::default();
-    let observed = observe::serve(config.observe.listen, recorder, health.clone(), stop.clone()).await?;
+    let observed = observe::serve(config.observe.listen, recorder.clone(), health.clone(), stop.clone()).await?;
     let mut signals = Signals::new()?;
     let running = tokio::select! {
-        running = roles::start(config, &health, &stop) => running?,
+        running = roles::start(config, &health, recorder.clone(), &stop) => running?,
         () = signals.wait() => return Ok(()),
     };
     write_addresses(&addresses, &running, observed)?;

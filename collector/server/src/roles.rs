@@ -10,6 +10,7 @@ use beffroi_bus::control::Control;
 use beffroi_clickhouse_embedded::{Config as EngineConfig, Embedded, State};
 use beffroi_detect::DetectHandle;
 use beffroi_schema::health::RoleHealth;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Role};
@@ -60,7 +61,7 @@ impl Running {
 ///
 /// # Errors
 /// What the first role that could not start says.
-pub async fn start(mut config: Config, health: &Health, stop: &CancellationToken) -> Result<Running> {
+pub async fn start(mut config: Config, health: &Health, metrics: PrometheusHandle, stop: &CancellationToken) -> Result<Running> {
     let started = Arc::new(AtomicBool::new(false));
     let asked = started.clone();
     // Roles join one after the other: those that are there already must not make the process look ready.
@@ -101,7 +102,8 @@ pub async fn start(mut config: Config, health: &Health, stop: &CancellationToken
         let all = health.clone();
         let asked: Arc<dyn Fn() -> Vec<RoleHealth> + Send + Sync> = Arc::new(move || all.all());
         let certificate = api_certificate(&config, stop)?;
-        let sources = beffroi_api::Sources { store, bus, control, roles: asked, metrics: None, certificate };
+        let metrics: beffroi_api::Metrics = Arc::new(move || metrics.render());
+        let sources = beffroi_api::Sources { store, bus, control, roles: asked, metrics: Some(metrics), certificate };
         let api = beffroi_api::start_with(config.api.clone(), sources, stop.clone()).await?;
         running.api = Some(Arc::new(api));
     }
@@ -109,9 +111,13 @@ pub async fn start(mut config: Config, health: &Health, stop: &CancellationToken
     Ok(running)
 }
 
-/// A certificate of the server CA for an API that must speak TLS and was given none.
+/// The certificate of the API: that of its settings, or one of the server CA where it must speak TLS and was given none.
 fn api_certificate(config: &Config, stop: &CancellationToken) -> Result<Option<beffroi_api::Certificate>> {
-    if config.api.tls.is_some() || !config.api.needs_tls() {
+    if let Some(files) = &config.api.tls {
+        let read = beffroi_gateway::pki::provided_certificate(files.cert.clone(), files.key.clone(), stop.clone());
+        return read.map(Some).context("the certificate of [api.tls] cannot be used");
+    }
+    if !config.api.needs_tls() {
         return Ok(None);
     }
     let made = beffroi_gateway::pki::own_certificate(&config.gateway, stop.clone());

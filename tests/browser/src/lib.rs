@@ -20,7 +20,7 @@ use anyhow::{Result, bail};
 
 pub use browser::{Browser, Looks};
 pub use driver::Driver;
-pub use stage::{Person, Stage};
+pub use stage::{MATCHED, Person, Stage};
 pub use wire::{Answer, send};
 
 /// Whether browser, driver and axe-core are on this machine; says so when they are not.

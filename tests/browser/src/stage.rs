@@ -1,4 +1,5 @@
-//! A collector with something to see: two replayed hosts of two tenants, a hostile one of a third, and a scan.
+//! A collector with something to see: two replayed hosts of two tenants, a hostile one of a third, and a scan with its
+//! answers.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,6 +15,11 @@ const REPLAYED: [(&str, &str, &str); 2] =
     [("finances", "poste-214", "finances-poste-214.jsonl"), ("sante", "app-07", "sante-app-07.jsonl")];
 /// What a hostile host puts into a command line. It runs from where a rule looks.
 pub const HOSTILE: &str = "/tmp/.x/run <script>alert(1)</script> <img src=x onerror=alert(2)> \u{202e}fdp.exe \"'&";
+
+/// Where the scan found its rule.
+pub const MATCHED: &str = "/opt/app/shop.war!/WEB-INF/lib/log4j-core-2.14.1.jar";
+/// What the scan could not look into.
+pub const UNKNOWN: &str = "/opt/backup/\u{202e}piz.exe";
 
 /// Somebody who may sign in.
 #[derive(Debug, Clone)]
@@ -40,9 +46,11 @@ impl Stage {
         let scratch = Scratch::new()?;
         let collector = Collector::start(&scratch, "")?;
         let stage = Self { collector, scratch };
+        let mut hosts = Vec::new();
         for (tenant, name, file) in REPLAYED {
             let host = Host::enroll(&stage.collector, &stage.scratch, tenant, name)?;
             host.replay(&tree().join("tests/fixtures/replay").join(file), &[])?;
+            hosts.push(host);
         }
         stage.hostile_host()?;
         let seen = |tenant: &str| anyhow::Ok(!stage.collector.alerts(tenant)?.is_empty());
@@ -52,7 +60,36 @@ impl Stage {
         let listed = || Ok(stage.collector.ask(&["hosts", "list"])?.to_string().contains("\"poste-214\""));
         wait_for("poste-214 among the hosts", LIMIT, listed)?;
         stage.scan()?;
+        stage.answer(&hosts[0])?;
         Ok(stage)
+    }
+
+    /// What a host answers to the scan, as recorded events: one match in a nested archive, one file nobody could look into.
+    fn answer(&self, host: &Host) -> Result<()> {
+        let scans = self.collector.ask(&["scan", "list"])?;
+        let (order, issued) = (&scans[0]["order_id"], &scans[0]["issued"]);
+        let event =
+            |category: &str| serde_json::json!({"ts": issued, "category": category, "product": "linux", "OrderId": order});
+        let with = |category: &str, more: Value| {
+            let (mut event, more) = (event(category), more.as_object().cloned().unwrap_or_default());
+            event.as_object_mut().expect("made as an object").extend(more);
+            format!("{event}\n")
+        };
+        let (sha256, counted) = ("5a".repeat(32), [("FilesScanned", 4_821), ("FilesMatched", 1), ("FilesUnknown", 1)]);
+        let mut done = serde_json::json!({"Action": "done"});
+        counted.iter().for_each(|(field, count)| done[*field] = (*count).into());
+        let lines = [
+            with("scan", serde_json::json!({"Action": "accepted"})),
+            with("antivirus", serde_json::json!({"Signature": "log4shell_marker", "Filename": MATCHED, "sha256": sha256})),
+            with("scan", serde_json::json!({"Action": "unknown", "TargetFilename": UNKNOWN, "Reason": "encrypted"})),
+            with("scan", done),
+        ];
+        let file = self.scratch.path("answer.jsonl");
+        std::fs::write(&file, lines.concat())?;
+        host.replay(&file, &[])?;
+        let id = order.as_str().context("the scan has no id")?;
+        let answered = || Ok(self.collector.ask(&["scan", "status", id])?.to_string().contains("\"state\":\"done\""));
+        wait_for("the scan's answer", LIMIT, answered)
     }
 
     fn hostile_host(&self) -> Result<()> {
@@ -67,7 +104,7 @@ impl Stage {
         host.replay(&file, &[])
     }
 
-    /// A signed scan of a host that does not answer.
+    /// A signed scan of one host.
     fn scan(&self) -> Result<()> {
         let keys = self.scratch.path("keys");
         let rules = self.scratch.path("marker.yar");
@@ -163,6 +200,14 @@ impl Stage {
         id.with_context(|| format!("`beffroi {}` names no {field}: {answer}", arguments.join(" ")))
     }
 
+    /// The page of the scan.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn scan_page(&self) -> Result<String> {
+        Ok(format!("/scans/{}", self.first(&["scan", "list"], "order_id")?))
+    }
+
     /// Every page of the console with something on it, as paths.
     ///
     /// # Errors
@@ -171,7 +216,7 @@ impl Stage {
         let alert = self.alert("sante")?;
         let hosts: Value = self.collector.ask(&["hosts", "list", "--tenant", "sante"])?;
         let host = hosts[0]["agent_id"].as_str().context("no host")?.to_owned();
-        let scan = self.first(&["scan", "list"], "order_id")?;
+        let scan = self.scan_page()?;
         let pages = [
             "/alerts".to_owned(),
             "/alerts?level=critical&text=nothing+fits+this".to_owned(),
@@ -182,7 +227,7 @@ impl Stage {
             "/hosts".to_owned(),
             format!("/hosts/{host}"),
             "/scans".to_owned(),
-            format!("/scans/{scan}"),
+            scan,
             "/status".to_owned(),
             "/alerts/ffffffffffffffffffffffffffffffff".to_owned(),
             "/nowhere".to_owned(),

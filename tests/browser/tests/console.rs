@@ -2,7 +2,7 @@
 //! happen there.
 
 use anyhow::{Result, ensure};
-use beffroi_browser_tests::{Browser, Driver, Looks, Stage, axe, browser_or_skip};
+use beffroi_browser_tests::{Browser, Driver, Looks, MATCHED, Stage, axe, browser_or_skip};
 
 /// One stage for all: an engine of its own for each promise would take minutes.
 #[test]
@@ -15,6 +15,7 @@ fn the_console_holds_its_promises_in_a_real_browser() -> Result<()> {
     whoever_is_not_signed_in_sees_the_sign_in_page(&stage, &driver)?;
     an_alert_is_reached_and_left_by_keyboard_alone(&stage, &driver)?;
     everything_works_without_javascript(&stage, &driver)?;
+    a_scan_shows_who_answered_what_was_found_and_what_is_not_known(&stage, &driver)?;
     hostile_text_is_shown_and_does_nothing(&stage, &driver)?;
     another_tenants_alert_is_an_unknown_one(&stage, &driver)?;
     nobody_signs_out_by_a_form_from_elsewhere(&stage, &driver)?;
@@ -75,6 +76,16 @@ fn everything_works_without_javascript(stage: &Stage, driver: &Driver) -> Result
     ensure!(rows.contains("poste-214") && !rows.contains("app-07"), "the filter of the URL does not hold: {rows}");
     browser.open_page(&format!("{}/scans", stage.base()))?;
     ensure!(browser.text("tbody")?.contains("Log4Shell, vulnerable jars"), "the scan is not listed");
+    Ok(())
+}
+
+fn a_scan_shows_who_answered_what_was_found_and_what_is_not_known(stage: &Stage, driver: &Driver) -> Result<()> {
+    let browser = signed_in(stage, driver, Looks::default())?;
+    browser.open_page(&format!("{}{}", stage.base(), stage.scan_page()?))?;
+    let text = browser.text("main")?;
+    for held in ["poste-214", "4,821", "log4shell_marker", MATCHED, "encrypted", "⟨U+202E⟩piz.exe"] {
+        ensure!(text.contains(held), "the scan does not show {held:?}: {text}");
+    }
     Ok(())
 }
 

@@ -144,14 +144,16 @@ impl Collector {
     /// # Errors
     /// It cannot be read.
     pub fn metrics(&self) -> Result<String> {
-        let mut stream = TcpStream::connect(&self.addresses.observe).context("/metrics")?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).context("/metrics")?;
-        let (head, body) = text.split_once("\r\n\r\n").context("/metrics gave no HTTP answer")?;
-        ensure!(head.contains(" 200 "), "/metrics: {head}");
-        Ok(body.to_owned())
+        read_metrics(&self.addresses.observe, "")
+    }
+
+    /// The same text as the API gives it to whoever sees every tenant.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn metrics_of_api(&self) -> Result<String> {
+        let token = std::fs::read_to_string(self.data().join("api/admin.token")).context("the admin token")?;
+        read_metrics(&self.addresses.api, &format!("Authorization: Bearer {}\r\n", token.trim()))
     }
 
     /// The server CA (PEM).
@@ -290,6 +292,17 @@ impl Collector {
     pub fn gaps(&self) -> Result<Vec<Gap>> {
         serde_json::from_value(self.ask(&["gaps", "list", "--since", "24h"])?).context("the list of gaps")
     }
+}
+
+fn read_metrics(address: &str, header: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address).context("/metrics")?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{header}\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).context("/metrics")?;
+    let (head, body) = text.split_once("\r\n\r\n").context("/metrics gave no HTTP answer")?;
+    ensure!(head.contains(" 200 "), "/metrics: {head}");
+    Ok(body.to_owned())
 }
 
 fn launch(folder: &std::path::Path, at: &Addresses, extra: &str) -> Result<(Process, Addresses)> {

@@ -30,6 +30,7 @@ fn what_agents_send_is_what_the_terminal_finds_and_tenants_do_not_mix() -> Resul
         story.verify(&collector, tenant)?;
     }
     an_alert_is_whole(&collector, "interieur")?;
+    ensure!(collector.metrics_of_api()?.contains("beffroi_gateway_batches_total"), "the API knows no metrics of its process");
     ensure!(collector.count("finances", "product=linux")? == 0, "a tenant without hosts has events");
     ensure!(collector.stop(), "the collector did not drain in time");
     Ok(())

@@ -25,7 +25,7 @@ const MAX_WORDS: usize = 2_000;
 /// Bytes of all rule texts of one order.
 pub(super) const MAX_RULES_BYTES: usize = 16 * 1024 * 1024;
 /// How far ahead of ours the signer's clock may be.
-const MAX_AHEAD_US: i64 = 5 * 60 * 1_000_000;
+pub(super) const MAX_AHEAD_US: i64 = 5 * 60 * 1_000_000;
 
 /// An order that was read.
 pub(super) struct Given {
@@ -43,26 +43,42 @@ fn refuse<T>(error: impl Into<String>, hint: &str) -> Result<T, Refusal> {
     Err(Refusal::bad(error, hint))
 }
 
+/// An envelope of one kind.
+pub(super) struct Envelope<M> {
+    /// What was signed.
+    pub(super) body: M,
+    /// Key id of the first signature, hex: a claim.
+    pub(super) signer: String,
+    /// The envelope's bytes, as they go down.
+    pub(super) bytes: Vec<u8>,
+}
+
+impl<M: Message + Default> Envelope<M> {
+    /// Reads an envelope (base64) of this kind; `hint` says where such a one comes from.
+    pub(super) fn read(text: &str, kind: SignedKind, hint: &str) -> Result<Self, Refusal> {
+        let Ok(bytes) = base64::engine::general_purpose::STANDARD.decode(text) else {
+            return refuse("envelope is no base64", hint);
+        };
+        let bad = |error: String| Refusal::bad(format!("envelope: {error}"), hint);
+        let signed = down::parse(&bytes).map_err(|error| bad(error.to_string()))?;
+        let body = down::read_body(&signed, kind).map_err(|error| bad(error.to_string()))?;
+        let Some(signature) = signed.signatures.first().filter(|signature| signature.key_id.len() == 32) else {
+            return refuse("envelope has no signature", hint);
+        };
+        Ok(Self { body, signer: hex::encode(&signature.key_id), bytes })
+    }
+}
+
 impl Given {
     /// Reads an envelope (base64).
     pub(super) fn read(text: &str) -> Result<Self, Refusal> {
         const HINT: &str = "send the signed order as `beffroi scan` makes it";
-        let bytes = base64::engine::general_purpose::STANDARD.decode(text);
-        let Ok(envelope) = bytes else { return refuse("envelope is no base64", HINT) };
-        let signed = down::parse(&envelope).map_err(|error| Refusal::bad(format!("envelope: {error}"), HINT))?;
-        if signed.kind != SignedKind::Order as u32 {
-            return refuse(format!("envelope holds kind {}, an order was expected", signed.kind), HINT);
-        }
-        let order = Order::decode(signed.body.as_slice()).map_err(|error| Refusal::bad(format!("envelope: {error}"), HINT))?;
-        let Some(signature) = signed.signatures.first().filter(|signature| signature.key_id.len() == 32) else {
-            return refuse("envelope has no signature", HINT);
-        };
+        let Envelope { body: order, signer, bytes: envelope } = Envelope::<Order>::read(text, SignedKind::Order, HINT)?;
         if order.order_id.len() != 16 {
             return refuse("order_id has not 16 bytes", HINT);
         }
         let tenant = order.target.as_ref().map(|target| target.tenant.clone()).unwrap_or_default();
-        let (id, operator_key) = (hex::encode(&order.order_id), hex::encode(&signature.key_id));
-        Ok(Self { id, tenant, operator_key, order, envelope })
+        Ok(Self { id: hex::encode(&order.order_id), tenant, operator_key: signer, order, envelope })
     }
 
     /// Whether it is for a tenant, in time, and within limits.

@@ -8,6 +8,7 @@ pub(crate) mod events;
 mod given;
 pub(crate) mod hosts;
 pub(crate) mod operations;
+pub(crate) mod revocations;
 pub(crate) mod scan_status;
 pub(crate) mod scans;
 pub(crate) mod tokens;
@@ -81,6 +82,7 @@ routes! {
     Get "/v1/scans/{id}" scans::Show, "scans.show", Analyst, Tenants, Read, "How a scan stands, host by host";
     Get "/v1/scans/{id}/results" scans::Results, "scans.results", Analyst, Tenants, Read, "What a scan found";
     Post "/v1/scans/{id}/cancel" scans::Cancel, "scans.cancel", Csirt, Tenants, Change, "End a scan by a signed cancellation";
+    Post "/v1/revocations" revocations::Publish, "revocations.publish", Admin, Every, Change, "Hand a signed revocation of operators' keys down";
     Post "/v1/enroll/tokens" enroll::Create, "enroll.create", Admin, Tenants, Change, "Make an enrolment token";
     Get "/v1/enroll/tokens" enroll::List, "enroll.list", Admin, Tenants, Read, "Enrolment tokens";
     Get "/v1/enroll/tokens/{id}" enroll::Show, "enroll.show", Admin, Tenants, Read, "One enrolment token";

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use beffroi_schema::batch::Record;
-use beffroi_schema::down::{self, CancelOrder, OperatorKey, Order, ScanOrder, SignedKind, Target, order::Action};
+use beffroi_schema::down::{self, CancelOrder, OperatorKey, Order, Revocation, ScanOrder, SignedKind, Target, order::Action};
 use beffroi_schema::{AgentId, Category, Event, Field, Product, SigningKey};
 use prost::Message;
 use serde_json::{Value, json};
@@ -72,6 +72,13 @@ impl Signed {
         let blobs: Vec<String> = self.rules.iter().map(base64).collect();
         json!({"envelope": self.envelope(), "blobs": blobs})
     }
+}
+
+/// A revocation of one key, as a root signs it; each is another one.
+pub fn revocation() -> Value {
+    let root = OperatorKey::from_ed25519(SigningKey::from_bytes(&[6; 32]));
+    let body = Revocation { version: now() as u64, issued: now(), key_ids: vec![[random_id(), random_id()].concat()] };
+    base64(down::sign(SignedKind::Revocation, &body, &root, Vec::new()).unwrap().encode_to_vec()).into()
 }
 
 /// One answer of a host.

@@ -20,6 +20,11 @@ Keeping keys
               carry alice.beffroi back: private keys never travel
     operator  beffroi scan start ... --key alice.key --cert alice.beffroi
 
+  A key that was lost or stolen is stopped on every host:
+
+    offline   beffroi key revoke --root /media/root KEYID --out alice-lost.beffroi
+    anybody   beffroi key publish alice-lost.beffroi
+
 Files
   NAME.key      private key: PKCS#8 in PEM, mode 0600; with --passphrase encrypted by scrypt
                 and AES-256-CBC
@@ -85,6 +90,11 @@ pub enum Key {
         /// How to open the root's key.
         #[command(flatten)]
         secret: Passphrase,
+    },
+    /// Give a revocation to the collector, which hands it to every host (an admin of every tenant).
+    Publish {
+        /// The file that `key revoke` made.
+        file: PathBuf,
     },
     /// What a file of keys holds: kind, algorithm, id, tenants, expiry; never the secret.
     Show {

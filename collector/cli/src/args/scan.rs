@@ -24,6 +24,9 @@ host checks it against the root that it pinned when it enrolled.
 Exit codes with --wait: 0 every host answered and was scanned, 5 some were not, 1 something
 was found (--fail-on-match).";
 
+/// Scans of one list: the API adds up what every host of each answered, and gives no more.
+const MAX_SCANS: std::ops::RangeInclusive<u64> = 1..=200;
+
 /// Verbs of `scan`.
 #[derive(Debug, Subcommand)]
 pub enum Scan {
@@ -35,8 +38,8 @@ pub enum Scan {
         /// Only this tenant.
         #[arg(long)]
         tenant: Option<String>,
-        /// How many at most.
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(MAX_ROWS))]
+        /// How many, 200 at most.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(MAX_SCANS))]
         limit: u64,
     },
     /// One scan: what was asked, and how far each host is.

@@ -1,17 +1,22 @@
-//! `beffroi key`: makes the keys and certificates that orders are signed with. Needs no network and asks no server.
+//! `beffroi key`: makes the keys and certificates that orders are signed with. Needs no network and asks no server, except
+//! for `publish`.
 //!
 //! Files are made before keys: what cannot be written is not made. Nothing is ever overwritten.
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use beffroi_schema::down::{self, Grant, KeyError, KeyId, OperatorKey, Revocation, SignedKind};
 use beffroi_schema::ids::is_tenant_name;
 use beffroi_schema::json::rfc3339;
 use beffroi_schema::limits::{MAX_CERTIFICATE_TENANTS, MAX_CLOCK_SKEW_US, MAX_OPERATOR_CERTIFICATE_US, MAX_ORDER_TEXT_BYTES};
+use prost::Message;
 use serde_json::{Value, json};
 
 use crate::args::{Algorithm, Key, KeyOperator, KeyRoot, NewPassphrase, Passphrase};
 use crate::certificate::{Certificate, short, sign};
+use crate::client::Client;
 use crate::commands::key_show;
 use crate::commands::page::Page;
 use crate::envelope;
@@ -55,7 +60,28 @@ pub fn run(output: &Output, verb: &Key) -> Outcome {
             revoke(output, &Root::open(root, secret)?, keys, previous.as_deref(), out)
         }
         Key::Show { file, secret } => key_show::show(output, file, secret),
+        // Asks the API, and so goes another way: see [`publish`].
+        Key::Publish { .. } => Ok(()),
     }
+}
+
+/// `key publish`: the one verb that asks the API. The root's key stays where it is; its signature travels.
+pub async fn publish(client: &Client, output: &Output, file: &Path) -> Outcome {
+    let signed = envelope::read(file)?;
+    if signed.kind != SignedKind::Revocation as u32 {
+        let what = format!("{} holds a {}, not a revocation", file.display(), envelope::kind_name(signed.kind));
+        return Err(Failure::usage(what, "name the file that `beffroi key revoke` made"));
+    }
+    let body = json!({"envelope": STANDARD.encode(signed.encode_to_vec())});
+    let answer = client.post("/v1/revocations", &body).await?;
+    output.page(&answer, |_| {
+        let keys = answer["keys"].as_array().map_or(0, Vec::len);
+        terminal(&format!(
+            "{keys} key(s) stop on every host of root {} as it comes by; hosts that stay away for 30 days need it no more, \
+             certificates live no longer",
+            answer["root"].as_str().unwrap_or("?")
+        ))
+    })
 }
 
 fn generate(algorithm: Algorithm) -> Outcome<OperatorKey> {
@@ -238,7 +264,9 @@ fn revoke(output: &Output, root: &Root, keys: &[String], previous: Option<&Path>
     output.page(&value, |_| {
         let keys = ids.iter().map(|id| format!("\n  {id}")).collect::<String>();
         format!("{} stops {} key(s):{keys}", terminal(&out.display().to_string()), ids.len())
-    })
+    })?;
+    say("no host knows of it yet; carry it over and hand it down: `beffroi key publish FILE`");
+    Ok(())
 }
 
 /// What an earlier revocation of this root says.

@@ -79,6 +79,21 @@ pub fn own_certificate(options: &Options, stop: CancellationToken) -> Result<Arc
     Ok(leaf)
 }
 
+/// A certificate and its key that an operator provides as PEM files, taken over anew whenever the files change, until
+/// `stop`.
+///
+/// # Errors
+/// [`PkiError`]: a file cannot be read, or holds something else.
+pub fn provided_certificate(
+    chain: PathBuf,
+    key: PathBuf,
+    stop: CancellationToken,
+) -> Result<Arc<dyn ResolvesServerCert>, PkiError> {
+    let leaf = Arc::new(GatewayLeaf::new(read_provided(&chain, &key)?)?);
+    tokio::spawn(watch_files(leaf.clone(), chain, key, stop));
+    Ok(leaf)
+}
+
 /// Issues a new leaf at two thirds of every leaf's life until `stop`.
 pub(crate) async fn keep_renewed(
     leaf: Arc<GatewayLeaf>,
@@ -105,7 +120,7 @@ pub(crate) async fn keep_renewed(
 
 /// Reads a chain and a key that an operator provides.
 pub(crate) fn read_provided(chain: &Path, key: &Path) -> Result<GatewayCertificate, PkiError> {
-    let broken = |path: &Path, why: String| PkiError::Broken { path: path.to_path_buf(), why };
+    let broken = |path: &Path, why: String| PkiError::Provided { path: path.to_path_buf(), why };
     let text = std::fs::read(chain).map_err(|source| PkiError::Io { path: chain.to_path_buf(), source })?;
     let certificates = CertificateDer::pem_slice_iter(&text)
         .collect::<Result<Vec<_>, _>>()

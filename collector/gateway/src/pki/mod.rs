@@ -25,8 +25,8 @@ use crate::clock;
 
 pub use csr::CsrError;
 pub(crate) use csr::check as check_csr;
-pub use leaf::own_certificate;
 pub(crate) use leaf::{GatewayLeaf, keep_renewed, read_provided, watch_files};
+pub use leaf::{own_certificate, provided_certificate};
 
 /// Life of the server CA: agents pin it, so it outlives several generations of hosts.
 const CA_SECONDS: i64 = 10 * 365 * 24 * 3600;
@@ -48,6 +48,14 @@ pub enum PkiError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// A certificate or key that an operator provides cannot be used.
+    #[error("{path}: {why}; the chain (leaf first) and its key are expected as PEM files")]
+    Provided {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
     },
     /// A file holds something else than it should.
     #[error("{path}: {why}; restore it from a backup (a new server CA would lock out every enrolled host)")]
