@@ -10,10 +10,11 @@ use rsigma_parser::{CorrelationRule, Detection, FilterRule, Modifier, SigmaDocum
 
 use crate::eval::Builder;
 use crate::limits::{MAX_REGEX_BYTES, MAX_REGEX_REPEAT, MAX_REGEXES, MAX_VALUES};
+use crate::link::{self, Waiting};
 use crate::logsource::{Route, RuleLogsource};
 use crate::parse::{FileRules, Origin};
 use crate::problem::RuleProblem;
-use crate::rule::{Correlation, Rule, RuleSet};
+use crate::rule::{Rule, RuleSet};
 use crate::{attack, filter};
 
 /// Level of a rule that names none: seen, but below those whose author judged them grave.
@@ -118,37 +119,16 @@ impl Building {
     }
 
     fn add_correlations(&mut self) {
-        let pending = std::mem::take(&mut self.correlations);
-        let mut known: HashMap<String, String> = HashMap::new();
-        for rule in &self.set.rules {
-            known.extend(rule.name.iter().map(|name| (name.clone(), rule.info.id.clone())));
-        }
-        known.extend(self.set.rules.iter().map(|rule| (rule.info.id.clone(), rule.info.id.clone())));
-        let mut loaded = Vec::new();
-        for (ast, origin) in pending {
+        let mut waiting = Vec::new();
+        for (ast, origin) in std::mem::take(&mut self.correlations) {
             let info = correlation_info(&ast, &origin);
             if self.take_id(&info.id, &origin) {
-                known.extend(ast.name.iter().map(|name| (name.clone(), info.id.clone())));
-                known.insert(info.id.clone(), info.id.clone());
-                loaded.push((ast, origin, info));
+                waiting.push(Waiting { ast, origin, info });
             }
         }
-        for (mut ast, origin, info) in loaded {
-            // The evaluator finds rules by id only; names are as good in the specification.
-            let resolved: Result<Vec<String>, &String> =
-                ast.rules.iter().map(|reference| known.get(reference).cloned().ok_or(reference)).collect();
-            match resolved {
-                Ok(rules) => {
-                    ast.rules = rules;
-                    let (path, line) = (origin.path, origin.line);
-                    self.set.correlations.push(Correlation { info: Arc::new(info), path, line, ast });
-                }
-                Err(missing) => {
-                    let reason = format!("correlation names '{missing}', which is no loaded rule");
-                    self.problems.push(origin.problem(&reason));
-                }
-            }
-        }
+        let (linked, problems) = link::link(&self.set.rules, waiting);
+        self.set.correlations = linked;
+        self.problems.extend(problems);
     }
 }
 

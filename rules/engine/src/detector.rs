@@ -9,7 +9,7 @@ use beffroi_schema::Event;
 use beffroi_schema::alert::{MatchedField, RuleInfo};
 
 use crate::eval::{Builder, Found, Frame, Judge, Program, Scratch, explain, fill_from_event, reference};
-use crate::limits::MAX_MATCHED_FIELDS;
+use crate::limits::{MAX_CORRELATIONS, MAX_MATCHED_FIELDS};
 use crate::logsource::{Route, RuleLogsource};
 use crate::rule::RuleSet;
 use crate::view;
@@ -46,6 +46,9 @@ pub enum CompileError {
     /// The set holds more rules than one detector judges.
     #[error("{0} rules, one detector judges at most {max}; load fewer folders", max = MAX_RULES)]
     TooMany(usize),
+    /// The set holds more correlations than one correlator runs.
+    #[error("{0} correlations, one correlator runs at most {max}; load fewer folders", max = MAX_CORRELATIONS)]
+    TooManyCorrelations(usize),
     /// A rule that loaded does not compile: its filters changed after it was checked.
     #[error("rule {0}: {1}")]
     Rule(String, String),

@@ -26,11 +26,13 @@
 
 mod assemble;
 pub mod attack;
+pub mod correlate;
 mod detector;
 pub mod eval;
 mod filter;
 mod inert;
 pub mod limits;
+mod link;
 pub mod loader;
 mod locate;
 mod logsource;

@@ -24,3 +24,19 @@ pub const MAX_REGEX_BYTES: usize = 4_096;
 pub const MAX_REGEX_REPEAT: u32 = 1_000;
 /// Fields copied into one match: beyond these the evidence is in the event itself.
 pub const MAX_MATCHED_FIELDS: usize = 32;
+/// Correlations of one set: each costs memory for each tenant.
+pub const MAX_CORRELATIONS: usize = 10_000;
+/// Rules that one correlation refers to: the bits of one number.
+pub const MAX_RELATED_RULES: usize = 64;
+/// Rules of one `temporal_ordered` correlation: what is kept for a group grows with their cube.
+pub const MAX_ORDERED_RULES: usize = 16;
+/// Fields of one group, and of one counted value.
+pub const MAX_GROUP_FIELDS: usize = 16;
+/// Longest window of a correlation: its state is held in memory for as long.
+pub const MAX_TIMESPAN_SECONDS: u64 = 31 * 86_400;
+/// Events in the window of one group: a condition that needs more is refused.
+pub const MAX_WINDOW_EVENTS: usize = 100_000;
+/// A value that groups or is counted; a longer one is cut and told apart by its hash.
+pub const MAX_GROUP_VALUE_BYTES: usize = 256;
+/// Events that a correlation's match names: the first and the last of its window.
+pub const MAX_MATCH_EVENTS: usize = 20;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use beffroi_schema::alert::RuleInfo;
 use sha2::{Digest, Sha256};
 
+use crate::correlate::Plan;
 use crate::logsource::{Route, RuleLogsource};
 use crate::problem::RuleProblem;
 
@@ -43,17 +44,17 @@ impl Rule {
     }
 }
 
-/// A correlation document: read and resolved, but not evaluated by [`crate::SigmaDetector`], which keeps no state.
+/// A correlation document: read, resolved and checked. [`crate::correlate::Correlator`] runs it.
 #[derive(Debug, Clone)]
 pub struct Correlation {
     pub(crate) info: Arc<RuleInfo>,
     pub(crate) path: PathBuf,
     pub(crate) line: u32,
-    pub(crate) ast: rsigma_parser::CorrelationRule,
+    pub(crate) plan: Plan,
 }
 
 impl Correlation {
-    /// What alerts would say of it.
+    /// What alerts say of it.
     pub fn info(&self) -> &Arc<RuleInfo> {
         &self.info
     }
@@ -70,7 +71,7 @@ impl Correlation {
 
     /// Ids of the rules and correlations it builds on; names in the text are resolved to ids.
     pub fn builds_on(&self) -> &[String] {
-        &self.ast.rules
+        &self.plan.rules
     }
 }
 

@@ -1,0 +1,90 @@
+//! Events that wait for the watermark, in the order in which they will be applied.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::fields::{FieldSource, Taken, take};
+use super::shape::{Shape, Source};
+
+/// Bytes of a held event beyond its fields.
+const HELD_BYTES: usize = 160;
+
+/// What correlations need of one event.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// Rules that it matches, sorted.
+    pub rules: Vec<Source>,
+    pub fields: Taken,
+}
+
+impl Held {
+    fn bytes(&self) -> usize {
+        let fields: usize = self.fields.iter().map(|(_, value)| 40 + value.len()).sum();
+        HELD_BYTES + self.rules.len() * size_of::<Source>() + fields
+    }
+}
+
+/// Held events by time, then by event.
+#[derive(Debug)]
+pub(crate) struct Buffer<R> {
+    held: BTreeMap<(i64, R, Arc<str>), Held>,
+    bytes: usize,
+}
+
+impl<R> Default for Buffer<R> {
+    fn default() -> Self {
+        Self { held: BTreeMap::new(), bytes: 0 }
+    }
+}
+
+impl<R: Ord> Buffer<R> {
+    /// Adds rules that an event matches. What is known of the same event already is kept: it may be judged more than once.
+    pub(crate) fn push(
+        &mut self,
+        key: (i64, R, Arc<str>),
+        shape: &Shape,
+        rules: impl Iterator<Item = Source>,
+        fields: &dyn FieldSource,
+    ) {
+        let held = self.held.entry(key).or_default();
+        let before = if held.rules.is_empty() { 0 } else { held.bytes() };
+        for rule in rules {
+            if let Err(at) = held.rules.binary_search(&rule) {
+                held.rules.insert(at, rule);
+                take(fields, shape.needed(rule), &mut held.fields);
+            }
+        }
+        self.bytes = self.bytes - before + held.bytes();
+    }
+
+    pub(crate) fn put(&mut self, key: (i64, R, Arc<str>), held: Held) {
+        self.bytes += held.bytes();
+        if let Some(replaced) = self.held.insert(key, held) {
+            self.bytes -= replaced.bytes();
+        }
+    }
+
+    /// Takes the first event, if its time is not after `until`.
+    pub(crate) fn pop(&mut self, until: i64) -> Option<((i64, R, Arc<str>), Held)> {
+        let first = self.held.first_entry().filter(|first| first.key().0 <= until)?;
+        let (key, held) = first.remove_entry();
+        self.bytes -= held.bytes();
+        Some((key, held))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn first_time(&self) -> Option<i64> {
+        self.held.first_key_value().map(|((time, ..), _)| *time)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&(i64, R, Arc<str>), &Held)> {
+        self.held.iter()
+    }
+}
