@@ -2,12 +2,14 @@
 # Becomes process 1 of the throwaway machine. Called by machine.sh inside of fresh namespaces; never by hand.
 #
 #   boot.sh FOLDER [SHARED]     FOLDER holds upper/, work/ and root/; SHARED appears read-only as /tmp/shared
+#
+# MACHINE_LOWER names another root than this machine's to put the overlay on.
 
 set -euo pipefail
 readonly folder=$1 shared=${2:-}
 readonly root=$folder/root
 
-mount -t overlay overlay -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work" "$root"
+mount -t overlay overlay -o "lowerdir=${MACHINE_LOWER:-/},upperdir=$folder/upper,workdir=$folder/work" "$root"
 mount -t proc proc "$root/proc"
 mount --bind "$root/proc/sys" "$root/proc/sys"
 mount -o remount,bind,ro "$root/proc/sys"

@@ -1,4 +1,5 @@
-//! What `make` calls for more than a plain command: the story (`run`, `demo`), the benchmarks, the attacks (`red`).
+//! What `make` calls for more than a plain command: the story (`run`, `demo`), the benchmarks, the attacks (`red`), the
+//! rules' noise.
 //!
 //! Everything lives in a scratch folder that is removed at the end; servers listen on loopback only.
 
@@ -7,6 +8,7 @@ mod bench;
 mod host;
 mod hunt;
 mod line;
+mod noise;
 mod process;
 mod reader;
 mod red;
@@ -37,6 +39,9 @@ enum Task {
     Bench(bench::Options),
     /// Send forged, altered, replayed and foreign orders to a real agent: exit 0 when none was accepted.
     Red,
+    /// What our rules say of machines that nobody attacks.
+    #[command(subcommand)]
+    Noise(noise::Step),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +64,7 @@ fn tell() -> Result<()> {
         Task::Demo => runtime.block_on(demo()),
         Task::Bench(options) => measuring()?.block_on(bench::run(&options)),
         Task::Red => measuring()?.block_on(red::run()),
+        Task::Noise(step) => noise::run(&step),
     }
 }
 

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Nothing: the services that were installed before run by themselves, with cron and their timers.
+. "$(dirname "$0")/common.sh"
+
+systemctl start cron nginx mariadb postgresql rsyslog prometheus-node-exporter 2>/dev/null
+echo "did: wait ${NOISE_IDLE_MINUTES:-10} minutes"
+sleep $((${NOISE_IDLE_MINUTES:-10} * 60))
