@@ -14,7 +14,7 @@ cat >site.yml <<'PLAY'
     - file: {path: /srv/app/releases, state: directory, owner: carol, mode: "0750"}
     - copy: {dest: /etc/profile.d/house.sh, content: "export EDITOR=nano\n", mode: "0644"}
     - copy: {dest: /etc/sysctl.d/60-house.conf, content: "net.ipv4.tcp_syncookies=1\n"}
-    - copy: {dest: /etc/logrotate.d/app, content: "/var/log/app.log { weekly rotate 4 missingok }\n"}
+    - copy: {dest: /etc/logrotate.d/app, content: "/var/log/app.log {\n weekly\n rotate 4\n missingok\n}\n"}
     - copy: {dest: /etc/motd, content: "managed\n"}
     - copy: {dest: /etc/cron.d/app, content: "15 4 * * * carol /usr/bin/true\n"}
     - lineinfile: {path: /etc/hosts, line: "127.0.1.2 app.example.org"}
