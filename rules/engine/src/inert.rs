@@ -1,5 +1,6 @@
 //! Rules that load but can never fire on what the sensors send: reported, so that nobody counts on them.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use beffroi_schema::{Category, Field, Logsource};
 use rsigma_parser::{ConditionExpr, Detection, DetectionItem, Detections, Modifier, Quantifier, SigmaValue};
 use serde::Serialize;
 
-use crate::rule::{Rule, RuleSet};
+use crate::rule::{Correlation, Rule, RuleSet};
 use crate::view;
 
 /// A rule that cannot fire, and why.
@@ -29,20 +30,54 @@ impl RuleSet {
     ///
     /// A rule counts as able to fire unless that is excluded: its logsource is not among `sensors`, or its condition
     /// needs a field that no event of its category has, or a placeholder (`|expand`) that nothing fills.
-    /// Correlations are always listed: [`crate::SigmaDetector`] judges single events.
+    /// A correlation counts as unable to fire when rules that it needs are, or when no event has a field by which it groups
+    /// or which it counts.
     pub fn inert(&self, sensors: &[Logsource]) -> Vec<InertRule> {
         let rules = self.rules.iter().filter_map(|rule| {
             let reason = reason(rule, sensors)?;
             Some(InertRule { rule: rule.info.clone(), path: rule.path.clone(), line: rule.line, reason })
         });
-        let correlations = self.correlations.iter().map(|correlation| InertRule {
-            rule: correlation.info.clone(),
-            path: correlation.path.clone(),
-            line: correlation.line,
-            reason: "correlation rules are read but not evaluated by this detector".into(),
-        });
-        rules.chain(correlations).collect()
+        let mut inert: Vec<InertRule> = rules.collect();
+        let mut reasons: HashMap<String, String> =
+            inert.iter().map(|inert| (inert.rule.id.clone(), inert.reason.clone())).collect();
+        // One round for each link of the longest chain of correlations.
+        loop {
+            let waiting = self.correlations.iter().filter(|correlation| !reasons.contains_key(&correlation.info.id));
+            let found: Vec<InertRule> = waiting
+                .filter_map(|correlation| {
+                    let reason = self.correlation_reason(correlation, &reasons)?;
+                    let (rule, path, line) = (correlation.info.clone(), correlation.path.clone(), correlation.line);
+                    Some(InertRule { rule, path, line, reason })
+                })
+                .collect();
+            if found.is_empty() {
+                return inert;
+            }
+            reasons.extend(found.iter().map(|inert| (inert.rule.id.clone(), inert.reason.clone())));
+            inert.extend(found);
+        }
     }
+
+    fn correlation_reason(&self, correlation: &Correlation, inert: &HashMap<String, String>) -> Option<String> {
+        let plan = &correlation.plan;
+        let mut why = None;
+        let mut live = 0u64;
+        for (at, id) in plan.rules.iter().enumerate() {
+            let unknown = self.find(id).and_then(|rule| unknown_field(rule, plan.fields(at)));
+            let reason = inert.get(id).map(|reason| format!("it needs the rule {id}, which cannot fire: {reason}"));
+            match reason.or_else(|| unknown.map(|name| format!("no event has the field {name}, which it groups by or counts"))) {
+                Some(reason) => why = why.or(Some(reason)),
+                None => live |= 1 << at,
+            }
+        }
+        if plan.can_hold(live) { None } else { why }
+    }
+}
+
+/// The first of these fields that no event has which the rule judges.
+fn unknown_field<'a>(rule: &Rule, mut names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    rule.route.category().filter(|category| has_fixed_fields(rule, *category))?;
+    names.find(|name| Field::by_name(name).is_none())
 }
 
 fn reason(rule: &Rule, sensors: &[Logsource]) -> Option<String> {

@@ -3,6 +3,7 @@
 
 use beffroi_engine::correlate::{CorrelateOptions, CorrelationMatch, Correlator, Observed, OverflowKind};
 use beffroi_engine::{RuleProblem, RuleSet};
+use beffroi_schema::{Category, Logsource, Product};
 use serde_json::{Value as Json, json};
 
 /// Rules `a`, `b` and `c` for single events, then the given documents.
@@ -367,4 +368,33 @@ fn a_name_means_the_rule_of_its_own_file_and_is_refused_where_it_could_mean_two(
     let (set, problems) = RuleSet::from_texts([("a.yml", rule("one")), ("b.yml", rule("two")), ("c.yml", count.into())]);
     assert!(set.correlations().is_empty());
     assert!(problems[0].reason.contains("several rules"), "{problems:#?}");
+}
+
+#[test]
+fn a_correlation_is_inert_when_a_rule_or_a_field_that_it_needs_is() {
+    let base = |name: &str, category: &str| {
+        format!(
+            "title: {name}\nid: {name}\nlogsource: {{category: {category}, product: linux}}\ndetection: {{s: {{Image: /a}}, condition: s}}\n---\n"
+        )
+    };
+    let of = |id: &str, kind: &str, rules: &str, group: &str, condition: &str| {
+        correlation(id, &format!("type: {kind}, rules: [{rules}], group-by: [{group}], timespan: 1m{condition}"))
+    };
+    let text = base("live", "process_creation")
+        + &base("dead", "dns_query")
+        + &of("all", "temporal", "live, dead", "User", "")
+        + &of("any", "event_count", "live, dead", "User", ", condition: {gte: 2}")
+        + &of("one", "temporal", "live, dead", "User", ", condition: {gte: 1}")
+        + &of("not", "temporal", "live, dead", "User", ", condition: live and not dead")
+        + &of("none", "event_count", "dead", "User", ", condition: {gte: 2}")
+        + &of("over", "temporal", "all, live", "User", "")
+        + &of("group", "event_count", "live", "NoSuchField", ", condition: {gte: 2}")
+        + &of("value", "value_count", "live", "User", ", condition: {field: NoSuchField, gte: 2}");
+    let (set, problems) = RuleSet::from_texts([("rules.yml", text.trim_end_matches("---\n"))]);
+    assert!(problems.is_empty(), "{problems:#?}");
+    let sensor = Logsource { category: Category::ProcessCreation, product: Product::Linux, service: None };
+    let inert = set.inert(&[sensor]);
+    let found: Vec<&str> = inert.iter().map(|inert| inert.rule.id.as_str()).collect();
+    assert_eq!(found, ["dead", "all", "none", "group", "value", "over"]);
+    assert!(inert[1].reason.contains("needs the rule dead") && inert[3].reason.contains("NoSuchField"), "{inert:#?}");
 }

@@ -146,18 +146,6 @@ fn the_hash_of_a_set_does_not_depend_on_where_its_files_lie() {
 }
 
 #[test]
-fn a_correlation_finds_its_rules_by_name_and_is_said_to_be_inert() {
-    let base = GOOD.replace("title: good", "title: good\nname: starts_a");
-    let text = "title: many\nid: many\ncorrelation:\n    type: event_count\n    rules: [starts_a]\n    group-by: [User]\n    timespan: 1m\n    condition: {gte: 3}\n";
-    let (set, problems) = RuleSet::from_texts([("c.yml", text), ("r.yml", &base)]);
-    assert_eq!(problems, []);
-    assert_eq!(set.correlations()[0].builds_on(), ["good"]);
-    let sensor = Logsource { category: Category::ProcessCreation, product: Product::Linux, service: None };
-    let inert = set.inert(&[sensor]);
-    assert_eq!(inert.iter().map(|inert| inert.rule.id.as_str()).collect::<Vec<_>>(), ["many"]);
-}
-
-#[test]
 fn a_rule_that_can_never_fire_is_named_with_its_reason() {
     let made = |id: &str, logsource: &str, selection: &str| {
         let text = format!("title: {id}\nid: {id}\nlogsource: {logsource}\ndetection: {{s: {selection}, condition: s}}\n");

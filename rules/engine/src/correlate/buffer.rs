@@ -84,6 +84,10 @@ impl<R: Ord> Buffer<R> {
         self.held.first_key_value().map(|((time, ..), _)| *time)
     }
 
+    pub(crate) fn last_time(&self) -> Option<i64> {
+        self.held.last_key_value().map(|((time, ..), _)| *time)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&(i64, R, Arc<str>), &Held)> {
         self.held.iter()
     }

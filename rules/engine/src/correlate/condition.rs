@@ -84,6 +84,17 @@ impl Expression {
         })
     }
 
+    /// Whether it could hold when only these rules can be there: what is denied need not be.
+    pub(crate) fn could_hold(&self, live: Present) -> bool {
+        match self {
+            Self::All(list) => list.iter().all(|inner| inner.could_hold(live)),
+            Self::Any(list) => list.iter().any(|inner| inner.could_hold(live)),
+            Self::Not(_) => true,
+            Self::AtLeast(wanted, list) => list.iter().filter(|inner| inner.could_hold(live)).count() >= *wanted,
+            Self::Rule(at) => live >> at & 1 == 1,
+        }
+    }
+
     pub(crate) fn holds(&self, present: Present) -> bool {
         match self {
             Self::All(list) => list.iter().all(|inner| inner.holds(present)),

@@ -92,8 +92,12 @@ impl<R: EventRef> Correlator<R> {
         if set.correlations().len() > MAX_CORRELATIONS {
             return Err(CompileError::TooManyCorrelations(set.correlations().len()));
         }
-        Ok(Self {
-            shape: Arc::new(Shape::of(set)),
+        Ok(Self::of(Arc::new(Shape::of(set)), options))
+    }
+
+    fn of(shape: Arc<Shape>, options: CorrelateOptions) -> Self {
+        Self {
+            shape,
             options,
             buffer: Buffer::default(),
             shelves: HashMap::new(),
@@ -104,7 +108,17 @@ impl<R: EventRef> Correlator<R> {
             bytes: 0,
             late: 0,
             applied: 0,
-        })
+        }
+    }
+
+    /// The same correlations without any state.
+    pub fn fresh(&self) -> Self {
+        Self::of(self.shape.clone(), self.options.clone())
+    }
+
+    /// Whether a correlation refers to this rule, so that its matches are worth observing.
+    pub fn refers_to(&self, rule_id: &str) -> bool {
+        self.shape.source(rule_id).is_some_and(|source| source < self.shape.rules.len())
     }
 
     /// Whether there is any correlation.
@@ -139,10 +153,11 @@ impl<R: EventRef> Correlator<R> {
             self.late += 1;
             return Observed::Late;
         }
-        self.buffer.push((time_us, event, scope.into()), &shape, rules, fields);
+        let scope: Arc<str> = scope.into();
+        self.buffer.push((time_us, event, scope.clone()), &shape, rules, fields);
         while self.buffer.len() > self.options.max_held || self.buffer.bytes() > self.options.max_bytes {
             let Some(first) = self.buffer.first_time() else { break };
-            self.overflows.add(OverflowKind::Held, &"".into(), None, 1);
+            self.overflows.add(OverflowKind::Held, &scope, None, 1);
             self.apply_until(first);
         }
         Observed::Held
@@ -178,6 +193,11 @@ impl<R: EventRef> Correlator<R> {
             late: self.late,
             applied: self.applied,
         }
+    }
+
+    /// Time of the last event that waits for the watermark.
+    pub fn last_held(&self) -> Option<i64> {
+        self.buffer.last_time()
     }
 
     fn apply_until(&mut self, until: i64) {

@@ -53,7 +53,7 @@ impl Measure {
 
     /// For people.
     pub(crate) fn to_f64(self) -> f64 {
-        self.numerator as f64 / self.denominator as f64 / ONE as f64
+        self.numerator as f64 / self.denominator.saturating_mul(ONE) as f64
     }
 }
 

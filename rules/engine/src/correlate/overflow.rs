@@ -32,7 +32,7 @@ impl OverflowKind {
 pub struct StateOverflow {
     /// The correlation; none where the limit belongs to all of them.
     pub rule: Option<Arc<RuleInfo>>,
-    /// Tenant; empty where the limit belongs to all of them.
+    /// Tenant; of held events the one whose event was too many.
     pub scope: Arc<str>,
     /// What was given up.
     pub kind: OverflowKind,

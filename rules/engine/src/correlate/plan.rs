@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rsigma_parser::{ConditionOperator, CorrelationCondition, CorrelationRule, CorrelationType, WindowMode};
 
 use super::condition::{Asked, Expression};
+use super::number::Measure;
 use crate::limits::{MAX_GROUP_FIELDS, MAX_ORDERED_RULES, MAX_RELATED_RULES, MAX_TIMESPAN_SECONDS, MAX_WINDOW_EVENTS};
 
 /// What is measured.
@@ -75,6 +76,23 @@ impl Plan {
             generate: ast.generate,
             rules,
         })
+    }
+}
+
+impl Plan {
+    /// The fields that it asks of events of the rule at this position.
+    pub(crate) fn fields(&self, at: usize) -> impl Iterator<Item = &str> {
+        self.group_by.iter().chain(&self.values).filter_map(move |named| named.by_rule.get(at)).map(|name| &**name)
+    }
+
+    /// Whether it could become true when only the rules at these positions (bits) can match.
+    pub(crate) fn can_hold(&self, live: u64) -> bool {
+        match &self.asked {
+            Asked::Compare(_) if !self.kind.is_temporal() => live != 0,
+            Asked::Compare(_) => (1..=live.count_ones() as usize).any(|count| self.asked.holds(Measure::count(count), live)),
+            Asked::Every(rules) => live.count_ones() as usize == *rules,
+            Asked::Expression(expression) => live != 0 && expression.could_hold(live),
+        }
     }
 }
 
