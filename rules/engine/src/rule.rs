@@ -42,6 +42,21 @@ impl Rule {
     pub fn logsource(&self) -> &RuleLogsource {
         &self.logsource
     }
+
+    /// Its `status` as written: `stable`, `test`, `experimental`, `deprecated` or `unsupported`.
+    pub fn status(&self) -> Option<&'static str> {
+        self.ast.status.map(status_name)
+    }
+}
+
+fn status_name(status: rsigma_parser::Status) -> &'static str {
+    match status {
+        rsigma_parser::Status::Stable => "stable",
+        rsigma_parser::Status::Test => "test",
+        rsigma_parser::Status::Experimental => "experimental",
+        rsigma_parser::Status::Deprecated => "deprecated",
+        rsigma_parser::Status::Unsupported => "unsupported",
+    }
 }
 
 /// A correlation document: read, resolved and checked. [`crate::correlate::Correlator`] runs it.
@@ -67,6 +82,11 @@ impl Correlation {
     /// Line its document begins at.
     pub fn line(&self) -> u32 {
         self.line
+    }
+
+    /// Its `status` as written.
+    pub fn status(&self) -> Option<&'static str> {
+        self.ast.status.map(status_name)
     }
 
     /// Ids of the rules and correlations it builds on; names in the text are resolved to ids.

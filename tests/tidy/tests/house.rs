@@ -45,7 +45,9 @@ fn the_agent_never_imports_the_collector() {
 #[test]
 fn the_contract_and_the_engine_are_pure() {
     let members = members();
-    for name in ["beffroi-schema", "beffroi-log", "beffroi-engine", "beffroi-scanner", "beffroi-sensor", "beffroi-scan"] {
+    let pure =
+        ["beffroi-schema", "beffroi-log", "beffroi-engine", "beffroi-scanner", "beffroi-sources", "beffroi-sensor", "beffroi-scan"];
+    for name in pure {
         for forbidden in ["tokio", "reqwest", "axum", "hyper"] {
             assert!(!members[name].dependencies.contains(forbidden), "{name} must not depend on {forbidden}");
         }
@@ -60,6 +62,7 @@ fn arrows_between_crates_point_the_way_of_the_event() {
         ("beffroi-sensor", &["beffroi-schema"]),
         ("beffroi-scanner", &["beffroi-schema"]),
         ("beffroi-engine", &["beffroi-schema"]),
+        ("beffroi-sources", &["beffroi-schema", "beffroi-engine"]),
         ("beffroi-scan", &["beffroi-schema", "beffroi-scanner"]),
         ("beffroi-agent", &["beffroi-schema", "beffroi-log", "beffroi-sensor", "beffroi-scan", "beffroi-scanner"]),
         ("beffroi-bus", &["beffroi-schema", "beffroi-log"]),
@@ -68,7 +71,7 @@ fn arrows_between_crates_point_the_way_of_the_event() {
         ("beffroi-store", &["beffroi-schema", "beffroi-bus"]),
         ("beffroi-clickhouse-embedded", &[]),
         ("beffroi-api", &["beffroi-schema", "beffroi-bus", "beffroi-store"]),
-        ("beffroi-cli", &["beffroi-schema", "beffroi-engine", "beffroi-scanner", "beffroi-bus"]),
+        ("beffroi-cli", &["beffroi-schema", "beffroi-engine", "beffroi-scanner", "beffroi-sources", "beffroi-bus"]),
     ]);
     for (name, member) in members() {
         let Some(allowed) = allowed.get(name.as_str()) else { continue };

@@ -1,0 +1,299 @@
+//! Records that no sensor of ours made: event logs, audit logs, log lines, read from files by `beffroi-sources`. They are
+//! judged by rules of any product, under every view that a record has, each rule once.
+//!
+//! Routing is by the names of the logsource, upper and lower case alike, because files come from products that the
+//! contract has no number for. A rule is asked when its product, category and service are unset or the view's. A rule
+//! with neither category nor service searches logs (most are keyword searches): it is asked of views without a category,
+//! and of all records of the Windows event log, which is a log whatever category its records have as well.
+//!
+//! A rule that panics is counted, and the other rules still judge the record.
+
+use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use beffroi_schema::alert::MatchedField;
+use serde_json::{Map, Value as Json};
+
+use crate::detector::CompileError;
+use crate::eval::{Builder, Frame, Judge, Program, Scratch, explain, fill_from_json, reference};
+use crate::limits::MAX_MATCHED_FIELDS;
+use crate::rule::RuleSet;
+
+/// Routes that one judge remembers. Files of one logsource need one; a hostile file can name a new service in every
+/// record, and then they are looked up again.
+const MAX_ROUTES: usize = 1_024;
+/// Product whose records are log records whatever category they have.
+const EVENT_LOG: &str = "windows";
+
+/// One way in which rules may see a record. Empty names are unset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RecordView<'a> {
+    /// `product`.
+    pub product: &'a str,
+    /// `category`.
+    pub category: &'a str,
+    /// `service`.
+    pub service: &'a str,
+    /// Fields that have a second name in this view: (new, existing). A field that has the new name already keeps it.
+    pub renamed: &'a [(&'a str, &'a str)],
+}
+
+/// One rule that matched one record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordMatch {
+    /// Place of the rule in [`RuleSet::rules`].
+    pub rule: usize,
+    /// Names of the selections that held, sorted.
+    pub selections: Vec<String>,
+    /// Fields that made them hold.
+    pub fields: Vec<MatchedField>,
+}
+
+/// Judges records. Shared by threads, each of which has a [`RecordJudge`].
+pub struct RecordDetector {
+    /// Its rules stand at the places of the rule set.
+    program: Program,
+    buckets: Vec<Bucket>,
+    panics: AtomicU64,
+}
+
+/// The rules of one logsource, in lower case; empty is unset.
+struct Bucket {
+    product: String,
+    category: String,
+    service: String,
+    judge: Judge,
+    rules: Vec<usize>,
+}
+
+/// What one thread needs to judge.
+pub struct RecordJudge<'d> {
+    detector: &'d RecordDetector,
+    scratch: Scratch,
+    frame: Frame<'static>,
+    routes: HashMap<String, Arc<[usize]>>,
+    key: String,
+}
+
+impl RecordDetector {
+    /// Puts a rule set in force.
+    ///
+    /// # Errors
+    /// [`CompileError`] when the rules of one logsource are too many to be searched at once.
+    pub fn compile(set: &RuleSet) -> Result<Self, CompileError> {
+        let mut builder = Builder::default();
+        let mut groups: BTreeMap<[String; 3], Vec<usize>> = BTreeMap::new();
+        for rule in &set.rules {
+            let place = builder.add(&rule.ast).map_err(|error| CompileError::Rule(rule.info.id.clone(), error.to_string()))?;
+            let lower = |part: &Option<String>| part.as_deref().unwrap_or_default().to_lowercase();
+            let source = &rule.logsource;
+            let key = [lower(&source.product), lower(&source.category), lower(&source.service)];
+            groups.entry(key).or_default().push(place);
+        }
+        let program = builder.finish();
+        let buckets = groups.into_iter().map(|([product, category, service], rules)| {
+            let judge = Judge::new(&program, &rules).map_err(|error| CompileError::Automaton(error.to_string()))?;
+            Ok(Bucket { product, category, service, judge, rules })
+        });
+        Ok(Self { buckets: buckets.collect::<Result<_, CompileError>>()?, program, panics: AtomicU64::new(0) })
+    }
+
+    /// What a thread judges with.
+    pub fn judge(&self) -> RecordJudge<'_> {
+        RecordJudge {
+            detector: self,
+            scratch: Scratch::default(),
+            frame: Frame::new(&self.program.names),
+            routes: HashMap::new(),
+            key: String::new(),
+        }
+    }
+
+    /// How often a rule panicked since the start.
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
+    }
+
+    fn route(&self, view: &RecordView<'_>) -> Arc<[usize]> {
+        let accepts = |(place, bucket): (usize, &Bucket)| bucket.accepts(view).then_some(place);
+        self.buckets.iter().enumerate().filter_map(accepts).collect()
+    }
+
+    fn matches(&self, bucket: &Bucket, frame: &Frame<'_>, scratch: &mut Scratch) -> Vec<u32> {
+        // Judging changes nothing but the scratch, which begins anew with every record: going on after a panic is sound.
+        let judged = catch_unwind(AssertUnwindSafe(|| bucket.judge.matches(&self.program, frame, scratch).to_vec()));
+        judged.unwrap_or_else(|_| self.one_by_one(bucket, frame))
+    }
+
+    fn one_by_one(&self, bucket: &Bucket, frame: &Frame<'_>) -> Vec<u32> {
+        let holds = |place: &usize| {
+            let rule = &self.program.rules[*place];
+            catch_unwind(AssertUnwindSafe(|| reference::holds(&self.program, rule, frame))).unwrap_or_else(|_| {
+                self.panics.fetch_add(1, Ordering::Relaxed);
+                false
+            })
+        };
+        bucket.rules.iter().filter(|place| holds(place)).map(|place| *place as u32).collect()
+    }
+}
+
+impl Bucket {
+    fn accepts(&self, view: &RecordView<'_>) -> bool {
+        let fits = |rule: &str, record: &str| rule.is_empty() || rule.eq_ignore_ascii_case(record);
+        let searches_logs = self.category.is_empty() && self.service.is_empty();
+        let is_log = view.category.is_empty() || view.product.eq_ignore_ascii_case(EVENT_LOG);
+        fits(&self.product, view.product)
+            && fits(&self.category, view.category)
+            && fits(&self.service, view.service)
+            && (is_log || !searches_logs)
+    }
+}
+
+impl RecordJudge<'_> {
+    /// The rules that match a record (a flat object) in one of its views, each once, by their place in the set; none
+    /// where no rule is meant for any of the views.
+    pub fn matches(&mut self, fields: &Map<String, Json>, views: &[RecordView<'_>]) -> Option<Vec<RecordMatch>> {
+        let mut matches: Option<Vec<RecordMatch>> = None;
+        let names = &self.detector.program.names;
+        let mut frame = std::mem::take(&mut self.frame).recycle_for(names);
+        fill_from_json(&mut frame, names, fields);
+        for view in views {
+            let route = self.route(view);
+            if route.is_empty() {
+                continue;
+            }
+            let matches = matches.get_or_insert_default();
+            let second = second_names(fields, view);
+            if second.is_empty() {
+                self.judge(&route, &frame, matches);
+            } else {
+                let mut renamed = Frame::new(names);
+                fill_from_json(&mut renamed, names, fields);
+                fill_from_json(&mut renamed, names, &second);
+                self.judge(&route, &renamed, matches);
+            }
+        }
+        self.frame = frame.recycle();
+        matches
+    }
+
+    fn judge(&mut self, route: &[usize], frame: &Frame<'_>, matches: &mut Vec<RecordMatch>) {
+        let detector = self.detector;
+        for bucket in route.iter().map(|place| &detector.buckets[*place]) {
+            for place in detector.matches(bucket, frame, &mut self.scratch) {
+                let rule = place as usize;
+                if matches.iter().all(|earlier| earlier.rule != rule) {
+                    let found = explain(&detector.program, &detector.program.rules[rule], frame, MAX_MATCHED_FIELDS);
+                    matches.push(RecordMatch {
+                        rule,
+                        selections: found.selections.iter().map(ToString::to_string).collect(),
+                        fields: found.fields.into_iter().map(|(field, value)| MatchedField { field, value }).collect(),
+                    });
+                }
+            }
+        }
+    }
+
+    fn route(&mut self, view: &RecordView<'_>) -> Arc<[usize]> {
+        self.key.clear();
+        for part in [view.product, "\0", view.category, "\0", view.service] {
+            self.key.push_str(part);
+        }
+        if let Some(known) = self.routes.get(&self.key) {
+            return Arc::clone(known);
+        }
+        if self.routes.len() >= MAX_ROUTES {
+            self.routes.clear();
+        }
+        let route = self.detector.route(view);
+        self.routes.insert(self.key.clone(), Arc::clone(&route));
+        route
+    }
+}
+
+/// The fields that a view names a second time.
+fn second_names(fields: &Map<String, Json>, view: &RecordView<'_>) -> Map<String, Json> {
+    let renamed = view.renamed.iter().filter(|(new, _)| !fields.contains_key(*new));
+    renamed.filter_map(|(new, existing)| Some(((*new).to_string(), fields.get(*existing)?.clone()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn set(rules: &[(&str, &str)]) -> RuleSet {
+        let text = |(at, (logsource, selection)): (usize, &(&str, &str))| {
+            let text = format!("title: r{at}\nid: r{at}\nlogsource: {logsource}\ndetection: {{s: {selection}, condition: s}}\n");
+            (format!("{at}.yml"), text)
+        };
+        let (set, problems) = RuleSet::from_texts(rules.iter().enumerate().map(text));
+        assert!(problems.is_empty(), "{problems:?}");
+        set
+    }
+
+    fn places(set: &RuleSet, record: Json, views: &[RecordView<'_>]) -> Option<Vec<usize>> {
+        let detector = RecordDetector::compile(set).unwrap();
+        let matches = detector.judge().matches(record.as_object().unwrap(), views)?;
+        Some(matches.into_iter().map(|found| found.rule).collect())
+    }
+
+    const LINUX: RecordView<'static> = RecordView { product: "linux", category: "", service: "", renamed: &[] };
+
+    #[test]
+    fn a_record_is_judged_under_each_view_and_a_rule_matches_once() {
+        let set = set(&[
+            ("{product: windows, category: registry_set}", "{Image|endswith: x}"),
+            ("{product: windows, service: sysmon}", "{Image|endswith: x}"),
+            ("{product: windows, category: file_event}", "{Image|endswith: x}"),
+        ]);
+        let view = |category| RecordView { product: "Windows", category, service: "sysmon", renamed: &[] };
+        let both = [view("registry_event"), view("registry_set")];
+        assert_eq!(places(&set, json!({"Image": "x"}), &both), Some(vec![1, 0]));
+        assert_eq!(places(&set, json!({"Image": "y"}), &both), Some(vec![]));
+    }
+
+    #[test]
+    fn what_no_rule_is_meant_for_is_told_apart_from_what_no_rule_matches() {
+        let set = set(&[("{product: cisco, service: aaa}", "['erase']")]);
+        let cisco = RecordView { product: "cisco", service: "AAA", ..RecordView::default() };
+        assert_eq!(places(&set, json!({"message": "nothing"}), &[cisco]), Some(vec![]));
+        assert_eq!(places(&set, json!({"message": "erase flash:"}), &[cisco]), Some(vec![0]));
+        assert_eq!(places(&set, json!({"message": "erase flash:"}), &[LINUX]), None);
+    }
+
+    #[test]
+    fn a_rule_for_logs_as_such_judges_no_structured_event_but_those_of_an_event_log() {
+        let set = set(&[("{product: linux}", "['evil']"), ("{product: windows}", "['evil']")]);
+        let starts = |product| RecordView { product, category: "process_creation", ..RecordView::default() };
+        assert_eq!(places(&set, json!({"CommandLine": "evil"}), &[starts("linux")]), None);
+        assert_eq!(places(&set, json!({"CommandLine": "evil"}), &[LINUX]), Some(vec![0]));
+        assert_eq!(places(&set, json!({"CommandLine": "evil"}), &[starts("windows")]), Some(vec![1]));
+    }
+
+    #[test]
+    fn a_second_name_counts_in_its_view_only() {
+        let set = set(&[
+            ("{product: windows, category: process_creation}", "{Image: a}"),
+            ("{product: windows, service: security}", "{Image: a}"),
+        ]);
+        let plain = RecordView { product: "windows", service: "security", ..RecordView::default() };
+        let renamed =
+            RecordView { product: "windows", category: "process_creation", renamed: &[("Image", "NewProcessName")], ..plain };
+        assert_eq!(places(&set, json!({"NewProcessName": "a"}), &[plain]), Some(vec![]));
+        assert_eq!(places(&set, json!({"NewProcessName": "a"}), &[renamed]), Some(vec![0, 1]));
+        assert_eq!(places(&set, json!({"NewProcessName": "a", "Image": "b"}), &[renamed]), Some(vec![]));
+    }
+
+    #[test]
+    fn a_rule_that_panics_is_counted_and_the_others_still_judge_the_record() {
+        let set =
+            set(&[("{product: linux}", "{PanicsInTheEvaluator: panics in the evaluator}"), ("{product: linux}", "{Image: a}")]);
+        let detector = RecordDetector::compile(&set).unwrap();
+        let record = json!({"PanicsInTheEvaluator": "panics in the evaluator", "Image": "a"});
+        let matches = detector.judge().matches(record.as_object().unwrap(), &[LINUX]).unwrap();
+        assert_eq!((matches.len(), matches[0].rule, detector.panics()), (1, 1, 1));
+    }
+}
