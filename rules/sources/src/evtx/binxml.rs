@@ -63,7 +63,7 @@ pub(super) struct Reader<'c> {
 struct Scope<'s> {
     /// Values that substitutions name.
     slots: &'s [Slot],
-    /// Elements name the value that they depend on, everywhere but in values.
+    /// Elements name the value that they depend on: those of templates do, those that are written out have none.
     has_dependencies: bool,
     depth: usize,
 }
@@ -83,7 +83,8 @@ impl<'c> Reader<'c> {
     /// The XML of one record.
     pub(super) fn fragment(&mut self, at: Range<usize>) -> Result<Vec<Node>, Damage> {
         (self.nodes, self.text) = (0, 0);
-        let scope = Scope { slots: &[], has_dependencies: true, depth: 0 };
+        // Most records are one template; forwarded ones are written out, like a value.
+        let scope = Scope { slots: &[], has_dependencies: false, depth: 0 };
         self.tokens(&mut at.start.clone(), at.end, scope)
     }
 

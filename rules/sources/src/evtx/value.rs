@@ -1,7 +1,7 @@
 //! Values of records: from their bytes to JSON, in the words in which other readers show them.
 
 use beffroi_schema::json::rfc3339;
-use serde_json::{Number, Value as Json};
+use serde_json::Value as Json;
 
 use super::FILETIME_TO_UNIX_US;
 
@@ -50,9 +50,8 @@ fn one(kind: u8, bytes: &[u8]) -> Option<Json> {
         0x08 => u32::from_le_bytes(bytes.try_into().ok()?).into(),
         0x09 => i64::from_le_bytes(bytes.try_into().ok()?).into(),
         0x0a => u64::from_le_bytes(bytes.try_into().ok()?).into(),
-        // By way of text, so that 0.1 stays 0.1.
-        0x0b => float(f32::from_le_bytes(bytes.try_into().ok()?).to_string().parse().ok()?),
-        0x0c => float(f64::from_le_bytes(bytes.try_into().ok()?)),
+        0x0b => f32::from_le_bytes(bytes.try_into().ok()?).to_string().into(),
+        0x0c => f64::from_le_bytes(bytes.try_into().ok()?).to_string().into(),
         0x0d => match i32::from_le_bytes(bytes.try_into().ok()?) {
             0 => false.into(),
             1 => true.into(),
@@ -101,10 +100,6 @@ fn ansi(bytes: &[u8]) -> String {
     std::str::from_utf8(bytes).map_or_else(|_| bytes.iter().map(|byte| char::from(*byte)).collect(), ToString::to_string)
 }
 
-fn float(number: f64) -> Json {
-    Number::from_f64(number).map_or_else(|| number.to_string().into(), Json::Number)
-}
-
 fn guid(bytes: [u8; 16]) -> String {
     // The first three parts have their lowest byte first.
     let order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
@@ -149,7 +144,7 @@ mod tests {
             (0x01, wide("été\0rest"), json!("été")),
             (0x03, vec![0xff], json!(-1)),
             (0x08, 7_u32.to_le_bytes().to_vec(), json!(7)),
-            (0x0b, 0.1_f32.to_le_bytes().to_vec(), json!(0.1)),
+            (0x0b, 0.1_f32.to_le_bytes().to_vec(), json!("0.1")),
             (0x0c, f64::NAN.to_le_bytes().to_vec(), json!("NaN")),
             (0x0d, 1_u32.to_le_bytes().to_vec(), json!(true)),
             (0x0e, vec![0xde, 0xad], json!("DEAD")),
