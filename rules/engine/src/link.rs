@@ -82,8 +82,8 @@ pub(crate) fn link(rules: &[Rule], waiting: Vec<Waiting>) -> (Vec<Correlation>, 
     let mut linked = Vec::new();
     for (one, plan) in planned {
         if usable.contains(&one.info.id) {
-            let (path, line) = (one.origin.path, one.origin.line);
-            linked.push(Correlation { info: Arc::new(one.info), path, line, plan });
+            let (path, line, status) = (one.origin.path, one.origin.line, one.ast.status);
+            linked.push(Correlation { info: Arc::new(one.info), path, line, status, plan });
         } else {
             problems.push(one.origin.problem(&unusable(&one.info.id, &plan, &usable, &left)));
         }

@@ -65,6 +65,7 @@ pub struct Correlation {
     pub(crate) info: Arc<RuleInfo>,
     pub(crate) path: PathBuf,
     pub(crate) line: u32,
+    pub(crate) status: Option<rsigma_parser::Status>,
     pub(crate) plan: Plan,
 }
 
@@ -86,7 +87,7 @@ impl Correlation {
 
     /// Its `status` as written.
     pub fn status(&self) -> Option<&'static str> {
-        self.ast.status.map(status_name)
+        self.status.map(status_name)
     }
 
     /// Ids of the rules and correlations it builds on; names in the text are resolved to ids.
@@ -118,6 +119,11 @@ impl RuleSet {
     /// The correlations.
     pub fn correlations(&self) -> &[Correlation] {
         &self.correlations
+    }
+
+    /// Leaves out the rules that are not to be kept. Correlations stay; whoever leaves out what they build on silences them.
+    pub fn retain(&mut self, keep: impl FnMut(&Rule) -> bool) {
+        self.rules.retain(keep);
     }
 
     /// The rule with this id.

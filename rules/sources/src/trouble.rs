@@ -29,6 +29,8 @@ pub enum Code {
     Chunk,
     /// A record of an event log is damaged.
     EventRecord,
+    /// Whoever reads or judges failed, and not the file.
+    Internal,
 }
 
 impl Code {
@@ -46,6 +48,7 @@ impl Code {
             Self::Audit => "audit",
             Self::Chunk => "evtx_chunk",
             Self::EventRecord => "evtx_record",
+            Self::Internal => "internal",
         }
     }
 
@@ -69,6 +72,11 @@ pub struct Trouble {
 impl Trouble {
     pub(crate) fn at(code: Code, record: u64, what: impl Into<String>) -> Self {
         Self { code, record: Some(record), what: what.into() }
+    }
+
+    /// A fault of whoever reads or judges.
+    pub fn internal(what: impl Into<String>) -> Self {
+        Self::whole(Code::Internal, what)
     }
 
     pub(crate) fn whole(code: Code, what: impl Into<String>) -> Self {
