@@ -78,6 +78,8 @@ start_machine() {
         [ $SECONDS -lt $deadline ] || { cat "$scratch/network.log" >&2; fail "the machine has no network"; }
         sleep 0.1
     done
+    # debootstrap writes none.
+    machine bash -c 'printf "127.0.0.1 localhost %s\n" "$(hostname)" >>/etc/hosts'
 }
 
 start_sensor() {

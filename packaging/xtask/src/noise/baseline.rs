@@ -113,10 +113,15 @@ impl Baseline {
 
     fn event(&self, line: &[u8]) -> Result<Event> {
         let mut json: serde_json::Value = serde_json::from_slice(line)?;
+        if !json.is_object() {
+            bail!("it is no event");
+        }
         if self.is_bare {
             json["category"] = "process_creation".into();
             json["product"] = "linux".into();
         }
+        // The detector names the host by its agent; here every recording is a host.
+        json["Computer"] = self.story.activity.as_str().into();
         Ok(Event::from_json(&json, 0)?)
     }
 }

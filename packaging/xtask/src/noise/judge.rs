@@ -1,11 +1,13 @@
-//! Judges recordings by our rules and counts as an analyst would: an alert is what one rule says of one host in one hour.
+//! Judges recordings by our rules and counts as an analyst would: an alert is what one rule or correlation says of one host
+//! in one hour. Rules that only serve correlations are not counted, as they alert nobody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use beffroi_engine::{Detector, RuleMatch, RuleSet, SigmaDetector, compile};
-use beffroi_schema::alert::Level;
+use beffroi_engine::correlate::{CorrelateOptions, Correlator};
+use beffroi_engine::{Detector, RuleSet, SigmaDetector, compile};
+use beffroi_schema::alert::{Level, RuleInfo};
 use beffroi_schema::limits::ALERT_BUCKET_US;
 use beffroi_schema::{Event, Field};
 
@@ -77,13 +79,12 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(problem) = problems.first() {
         bail!("{} rules do not load; the first: {problem}", problems.len());
     }
-    let detector = compile(&set)?;
-    let mut tallies = tallies(&detector);
+    let mut tallies = Tallies::new(&set)?;
     for baseline in &baselines {
-        judge(baseline, &detector, &mut tallies)?;
+        tallies.judge(baseline)?;
     }
     let stories: Vec<_> = baselines.iter().map(|baseline| &baseline.story).collect();
-    let grave = report::print(&stories, &tallies, options.all);
+    let grave = report::print(&stories, &tallies.rules, options.all);
     if grave > 0 {
         bail!("{grave} rules of level high or critical fire where nobody attacks: mend them, lower them or switch them off");
     }
@@ -98,36 +99,59 @@ fn cache() -> Result<PathBuf> {
     Ok(folder.context("neither BEFFROI_CACHE nor HOME is set: say --recordings DIR")?.join("noise"))
 }
 
-fn tallies(detector: &SigmaDetector) -> BTreeMap<String, Tally> {
-    let tally = |title: &str, level| Tally { title: title.into(), level: Some(level), ..Tally::default() };
-    detector.rules().iter().map(|rule| (rule.id.clone(), tally(&rule.title, rule.level))).collect()
+/// The rules in force and what they said so far.
+struct Tallies<'a> {
+    set: &'a RuleSet,
+    detector: SigmaDetector,
+    /// By rule id.
+    rules: BTreeMap<String, Tally>,
 }
 
-fn judge(baseline: &Baseline, detector: &SigmaDetector, tallies: &mut BTreeMap<String, Tally>) -> Result<()> {
-    let mut hours: BTreeMap<String, Vec<i64>> = BTreeMap::new();
-    baseline.each(|event| {
-        for found in detector.evaluate(event) {
-            let hour = event.ts.div_euclid(ALERT_BUCKET_US);
-            let seen = hours.entry(found.rule.id.clone()).or_default();
-            let is_new = !seen.contains(&hour);
-            if is_new {
-                seen.push(hour);
+impl<'a> Tallies<'a> {
+    fn new(set: &'a RuleSet) -> Result<Self> {
+        let correlator = Correlator::<u64>::new(set, CorrelateOptions::offline())?;
+        let single = set.rules().iter().map(|rule| rule.info());
+        let infos = single.chain(set.correlations().iter().map(|correlation| correlation.info()));
+        let tally = |info: &RuleInfo| Tally { title: info.title.clone(), level: Some(info.level), ..Tally::default() };
+        let rules = infos.filter(|info| correlator.alerts_alone(&info.id)).map(|info| (info.id.clone(), tally(info))).collect();
+        Ok(Self { set, detector: compile(set)?, rules })
+    }
+
+    /// Every recording is a host of its own, so correlations begin anew.
+    fn judge(&mut self, baseline: &Baseline) -> Result<()> {
+        let activity = &baseline.story.activity;
+        let mut correlator = Correlator::new(self.set, CorrelateOptions::offline())?;
+        let mut hours = HashSet::new();
+        let mut number = 0_u64;
+        baseline.each(|event| {
+            number += 1;
+            let found = self.detector.evaluate(event);
+            correlator.observe(activity, event.ts, number, event, found.iter().map(|found| found.rule.id.as_str()));
+            for found in &found {
+                self.note(&found.rule, event.ts, &mut hours, || example(activity, event));
             }
-            note(tallies.entry(found.rule.id.clone()).or_default(), &found, is_new, || example(&baseline.story.activity, event));
+        })?;
+        for found in correlator.finish() {
+            self.note(&found.rule, found.last_us, &mut hours, || {
+                format!("{activity}: {} events of {:?}", found.count, found.group)
+            });
         }
-    })?;
-    Ok(())
-}
+        if let Some(overflow) = correlator.take_overflows().first() {
+            bail!("{activity}: correlations gave up state, so their silence proves nothing: {overflow:?}");
+        }
+        Ok(())
+    }
 
-fn note(tally: &mut Tally, found: &RuleMatch, is_new: bool, example: impl FnOnce() -> String) {
-    tally.title.clone_from(&found.rule.title);
-    tally.level = Some(found.rule.level);
-    tally.matches += 1;
-    tally.alerts += u64::from(is_new);
-    if tally.examples.len() < MAX_EXAMPLES {
-        let example = example();
-        if !tally.examples.contains(&example) {
-            tally.examples.push(example);
+    fn note(&mut self, rule: &RuleInfo, ts: i64, hours: &mut HashSet<(String, i64)>, example: impl FnOnce() -> String) {
+        // What is not here alerts nobody.
+        let Some(tally) = self.rules.get_mut(&rule.id) else { return };
+        tally.matches += 1;
+        tally.alerts += u64::from(hours.insert((rule.id.clone(), ts.div_euclid(ALERT_BUCKET_US))));
+        if tally.examples.len() < MAX_EXAMPLES {
+            let example: String = example().chars().take(MAX_EXAMPLE_CHARS).collect();
+            if !tally.examples.contains(&example) {
+                tally.examples.push(example);
+            }
         }
     }
 }
@@ -142,7 +166,7 @@ fn example(activity: &str, event: &Event) -> String {
         what.unwrap_or_default(),
         event.text(Field::PARENT_COMMAND_LINE)
     );
-    line.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(MAX_EXAMPLE_CHARS).collect()
+    line.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
 #[cfg(test)]
@@ -200,12 +224,28 @@ mod tests {
         recording(folder.path(), &[NC, NC, &later]);
         let options = options(folder.path(), "low");
         let (set, _) = RuleSet::load(&[options.rules.as_path()]);
-        let detector = compile(&set).expect("it compiles");
-        let mut tallies = tallies(&detector);
+        let mut tallies = Tallies::new(&set).expect("it compiles");
         for baseline in baseline::recordings(folder.path()).expect("it is read") {
-            judge(&baseline, &detector, &mut tallies).expect("it is judged");
+            tallies.judge(&baseline).expect("it is judged");
         }
-        let tally = tallies.values().next().expect("the rule");
+        let tally = tallies.rules.values().next().expect("the rule");
         assert_eq!((tally.matches, tally.alerts, tally.examples.len()), (3, 2, 1));
+    }
+
+    #[test]
+    fn a_correlation_is_counted_and_its_parts_are_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        recording(folder.path(), &[NC, NC, NC]);
+        let options = options(folder.path(), "high");
+        let correlation = "title: Burst\nid: 22222222-2222-2222-2222-222222222222\ncorrelation:\n  type: event_count\n  \
+             rules: [11111111-1111-1111-1111-111111111111]\n  group-by: [Computer]\n  timespan: 1m\n  condition: {gte: 3}\nlevel: low\n";
+        std::fs::write(options.rules.join("c.yml"), correlation).expect("a file");
+        let (set, problems) = RuleSet::load(&[options.rules.as_path()]);
+        assert!(problems.is_empty(), "{problems:?}");
+        let mut tallies = Tallies::new(&set).expect("it compiles");
+        let baselines = baseline::recordings(folder.path()).expect("it is read");
+        tallies.judge(&baselines[0]).expect("it is judged");
+        let counted: Vec<_> = tallies.rules.values().map(|tally| (tally.title.as_str(), tally.alerts)).collect();
+        assert_eq!(counted, [("Burst", 1)]);
     }
 }
