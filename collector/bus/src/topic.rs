@@ -92,7 +92,7 @@ mod tests {
     fn what_needs_one_order_has_one_partition_and_what_must_last_is_kept_for_good() {
         assert_eq!(Topic::Control.partitions(48), 1);
         assert_eq!(Topic::Audit.retention_hours(72), None);
-        assert_eq!(Topic::Orders.retention_hours(72), Some(168));
+        assert_eq!(Topic::Orders.retention_hours(72), Some(31 * 24));
         assert_eq!(Topic::Events.retention_hours(72), Some(72));
     }
 }

@@ -303,6 +303,43 @@ pub enum Rules {
         /// A folder.
         folder: PathBuf,
     },
+    /// Why a rule matches an event or does not: its condition node by node, with what the event says there.
+    Explain {
+        /// A rule file.
+        rule: PathBuf,
+        /// A file with events as flat JSON objects (`events search -o ndjson`), or - for standard input.
+        event: PathBuf,
+        /// Which of its events, from 1.
+        #[arg(long, default_value_t = 1, value_name = "N")]
+        record: usize,
+    },
+    /// What rules would have found in the events that are stored. They are judged here, not on a server.
+    Backtest {
+        /// A file or folder.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// Which time.
+        #[command(flatten)]
+        span: Span,
+        /// Only this tenant.
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Only this host: its name, or the beginning of its id.
+        #[arg(long)]
+        host: Option<String>,
+        /// Events that are kept of each rule, as examples.
+        #[arg(long, default_value_t = 3, value_name = "N")]
+        samples: usize,
+    },
+    /// Techniques of ATT&CK that the rules look for: proven, covered without proof, or inert on Linux sensors.
+    Coverage {
+        /// A file or folder.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// Also write a layer for the ATT&CK Navigator.
+        #[arg(long, value_name = "FILE")]
+        navigator: Option<PathBuf>,
+    },
     /// Rules that load and can never fire on what Beffroi's Linux sensor sends.
     Inert {
         /// A file or folder.

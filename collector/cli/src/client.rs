@@ -64,8 +64,17 @@ impl Client {
     /// `GET` with query parameters; empty values are left out.
     pub async fn get(&self, path: &str, query: &[(&str, String)]) -> Outcome<Value> {
         let query: Vec<_> = query.iter().filter(|(_, value)| !value.is_empty()).collect();
+        self.patiently(|| self.request(Method::GET, path).query(&query)).await
+    }
+
+    /// `POST` of something that changes nothing, and so may be asked again.
+    pub async fn question(&self, path: &str, body: &Value) -> Outcome<Value> {
+        self.patiently(|| self.request(Method::POST, path).json(body)).await
+    }
+
+    async fn patiently(&self, request: impl Fn() -> RequestBuilder) -> Outcome<Value> {
         for _ in 0..MAX_RETRIES {
-            let answer = self.ask(self.request(Method::GET, path).query(&query)).await?;
+            let answer = self.ask(request()).await?;
             let pause = match answer.status() {
                 StatusCode::TOO_MANY_REQUESTS => pause(&answer),
                 _ => return self.read(answer).await,
@@ -76,7 +85,7 @@ impl Client {
             say(&format!("the API asks for a pause; asking again in {} s", pause.as_secs_f32().ceil()));
             tokio::time::sleep(pause).await;
         }
-        self.send(self.request(Method::GET, path).query(&query)).await
+        self.send(request()).await
     }
 
     /// `POST` with a JSON body.

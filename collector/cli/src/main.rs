@@ -56,6 +56,8 @@ fn run(arguments: Arguments) -> Outcome {
         Verb::Rules(Rules::Check { paths }) => return rules::check(&output, paths),
         Verb::Rules(Rules::Test { folder }) => return rules::test(&output, folder),
         Verb::Rules(Rules::Inert { paths }) => return rules::inert(&output, paths),
+        Verb::Rules(Rules::Explain { rule, event, record }) => return rules::explain(&output, rule, event, *record),
+        Verb::Rules(Rules::Coverage { paths, navigator }) => return rules::coverage(&output, paths, navigator.as_deref()),
         Verb::Key(verb) if !matches!(verb, Key::Publish { .. }) => return key::run(&output, verb),
         Verb::Completions { shell } => return local::completions(&output, *shell),
         Verb::Man { folder } => return local::man(folder),
@@ -97,6 +99,10 @@ async fn ask(arguments: Arguments, output: &Output) -> Outcome {
         Verb::Enroll(verb) => ask_enroll(&client, output, config, verb).await,
         Verb::Gaps(Gaps::List { span, host, limit }) => hosts::gaps(&client, output, &span, host.as_deref(), limit).await,
         Verb::Status => status::status(&client, output).await,
+        Verb::Rules(Rules::Backtest { paths, span, tenant, host, samples }) => {
+            let asked = rules::Backtest { paths: &paths, span: &span, tenant: tenant.as_deref(), host: host.as_deref(), samples };
+            rules::backtest(&client, output, asked).await
+        }
         Verb::Key(Key::Publish { file }) => key::publish(&client, output, &file).await,
         Verb::Scan(verb) => scan::run(&client, output, &config, &verb).await,
         Verb::Token(verb) => access::token(&client, output, &verb).await,

@@ -64,10 +64,10 @@ const MAX_IDLE: usize = 64;
 
 /// Judges single events by Sigma rules.
 pub struct SigmaDetector {
-    rules: Vec<Arc<RuleInfo>>,
+    pub(crate) rules: Vec<Arc<RuleInfo>>,
     /// Its rules stand at the same places as `rules`.
-    program: Program,
-    buckets: Vec<Bucket>,
+    pub(crate) program: Program,
+    pub(crate) buckets: Vec<Bucket>,
     reads_audit: bool,
     panics: AtomicU64,
     /// Memory that judging uses again, one piece for each thread that judges at the same time.
@@ -75,10 +75,10 @@ pub struct SigmaDetector {
 }
 
 /// The rules of one logsource.
-struct Bucket {
-    route: Route,
+pub(crate) struct Bucket {
+    pub(crate) route: Route,
     judge: Judge,
-    rules: Vec<usize>,
+    pub(crate) rules: Vec<usize>,
 }
 
 #[derive(Default)]

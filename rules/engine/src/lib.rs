@@ -42,6 +42,7 @@ pub mod proof;
 mod records;
 mod rule;
 mod view;
+mod why;
 pub mod windows;
 
 pub use detector::{CompileError, Detector, RuleMatch, SigmaDetector, compile};
@@ -50,3 +51,4 @@ pub use logsource::RuleLogsource;
 pub use problem::RuleProblem;
 pub use records::{RecordDetector, RecordJudge, RecordMatch, RecordView};
 pub use rule::{Correlation, Rule, RuleSet};
+pub use why::Why;

@@ -213,12 +213,12 @@ mod tests {
     }
 
     #[test]
-    fn control_is_kept_for_good_and_orders_for_a_week() {
+    fn control_is_kept_for_good_and_orders_as_long_as_certificates() {
         let options = KafkaOptions { topic_prefix: "b.".into(), ..Default::default() };
         let control = create_command(&options, Topic::Control);
         assert!(control.contains("--topic b.control.v1 --partitions 1 "), "{control}");
         assert!(control.contains("retention.ms=-1") && control.contains("LogAppendTime"), "{control}");
-        assert!(create_command(&options, Topic::Orders).contains("retention.ms=604800000"));
+        assert!(create_command(&options, Topic::Orders).contains("retention.ms=2678400000"));
         assert!(create_command(&options, Topic::Events).contains("--partitions 48 "));
     }
 }

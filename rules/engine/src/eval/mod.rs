@@ -23,6 +23,7 @@ pub mod reference;
 mod scan;
 mod subject;
 mod test;
+mod trace;
 
 pub use build::{BuildError, Builder};
 pub use detail::{Found, explain};
@@ -32,3 +33,4 @@ pub use names::{FieldId, Names};
 pub use program::{Atom, AtomId, CoreRule, Expr, Program, Scope};
 pub use subject::{fill_from_event, fill_from_json};
 pub use test::Test;
+pub use trace::{Node, trace};

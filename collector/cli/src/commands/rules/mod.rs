@@ -1,5 +1,10 @@
-//! `beffroi rules`: what can be said of rules without a collector.
+//! `beffroi rules`: what can be said of rules without a collector, and what they would have found in what one has stored.
 
+mod backtest;
+mod coverage;
+mod explain;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use beffroi_engine::{InertRule, RuleSet};
@@ -9,6 +14,10 @@ use serde_json::{Value, json};
 
 use crate::errors::{Failure, Outcome};
 use crate::output::{Column, Output, column, rest, say};
+
+pub use backtest::{Backtest, backtest};
+pub use coverage::coverage;
+pub use explain::explain;
 
 const PROBLEMS: [Column; 6] = [
     column("FILE", "/file", 0),
@@ -40,18 +49,27 @@ fn exist(paths: &[PathBuf]) -> Outcome {
     }
 }
 
+/// What the sensor of Linux hosts sends.
+fn sensors() -> Vec<Logsource> {
+    let sensor = |category: &Category| Logsource { category: *category, product: Product::Linux, service: None };
+    Category::SENSED_ON_LINUX.iter().map(sensor).collect()
+}
+
+/// Ids of the rules that load and cannot fire on it.
+fn inert_ids(set: &RuleSet) -> BTreeSet<String> {
+    set.inert(&sensors()).into_iter().map(|rule| rule.rule.id.clone()).collect()
+}
+
 /// `rules inert`: rules that load and cannot fire on what the sensor sends. That is no fault of theirs: only rules that do
 /// not load make it fail.
 pub fn inert(output: &Output, paths: &[PathBuf]) -> Outcome {
     exist(paths)?;
     let (set, problems) = RuleSet::load(paths);
-    let sensor = |category: &Category| Logsource { category: *category, product: Product::Linux, service: None };
-    let sensors: Vec<Logsource> = Category::SENSED_ON_LINUX.iter().map(sensor).collect();
     let row = |rule: &InertRule| {
         json!({"path": rule.path.display().to_string(), "line": rule.line, "id": rule.rule.id, "title": rule.rule.title,
             "reason": rule.reason})
     };
-    let rows: Vec<Value> = set.inert(&sensors).iter().map(row).collect();
+    let rows: Vec<Value> = set.inert(&sensors()).iter().map(row).collect();
     output.rows(&INERT, &rows)?;
     let judged = set.rules().len() + set.correlations().len();
     say(&format!("{} of {judged} rules can never fire on what the sensor of Linux hosts sends", rows.len()));

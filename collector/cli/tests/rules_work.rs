@@ -1,0 +1,142 @@
+//! `rules explain|coverage|backtest`: working on a rule before it is put in force.
+#![allow(clippy::unwrap_used, reason = "a scratch folder that cannot be used must end its test")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{Call, Ran, Stub, beffroi};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const RULE: &str = "title: Shell of a web server\nid: 7f3f3c5e-8a8e-4a57-9c56-0d8f6f3a1b01\nstatus: test\ndescription: x\nauthor: x\ndate: 2026-11-01\n\
+    references: [https://example.org]\nlogsource: {category: process_creation, product: linux}\ndetection:\n  parent: {ParentImage|endswith: /nginx}\n  \
+    shell: {Image|endswith: [/sh, /bash]}\n  condition: parent and shell\nfalsepositives: [none known]\nlevel: high\ntags: [attack.execution, attack.t1059.004]\n\
+    license: Apache-2.0\n";
+
+/// A folder with the rule.
+fn folder() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let rule = folder.path().join("shell.yml");
+    std::fs::write(&rule, RULE).unwrap();
+    (folder, rule)
+}
+
+fn run(arguments: &[&str], paths: &[&Path]) -> Ran {
+    Ran::of(beffroi(arguments).args(paths))
+}
+
+fn started(parent: &str) -> Value {
+    json!({"ts": "2026-11-21T10:00:00Z", "category": "process_creation", "product": "linux", "Image": "/bin/sh",
+        "ParentImage": parent, "CommandLine": "sh -c \u{1b}[31mid"})
+}
+
+#[test]
+fn a_match_and_a_miss_are_explained_node_by_node() {
+    let (folder, rule) = folder();
+    let events = folder.path().join("events.ndjson");
+    std::fs::write(&events, format!("{}\n{}\n", started("/usr/sbin/nginx"), started("/bin/login"))).unwrap();
+    let ran = run(&["rules", "explain", "-o", "table"], &[&rule, &events]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let held = [
+        "): matches",
+        "+ selection parent",
+        "+ ParentImage ends with \"/nginx\"   \"/usr/sbin/nginx\"",
+        "- Image ends with \"/bash\"",
+    ];
+    assert!(held.iter().all(|text| ran.out.contains(text)), "{}", ran.out);
+    let ran = run(&["rules", "explain", "--record", "2", "-o", "table"], &[&rule, &events]);
+    assert!(ran.out.contains("does not match") && ran.out.contains("- ParentImage ends with"), "{}", ran.out);
+    let ran = run(&["rules", "explain", "--record", "2", "-o", "json"], &[&rule, &events]);
+    let answer: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((&answer["rules"][0]["matches"], &answer["rules"][0]["is_for_it"]), (&json!(false), &json!(true)));
+}
+
+#[test]
+fn an_event_for_other_rules_says_so_and_bad_input_says_what() {
+    let (folder, rule) = folder();
+    let mut event = started("/usr/sbin/nginx");
+    event["category"] = "file_event".into();
+    let file = folder.path().join("event.json");
+    std::fs::write(&file, event.to_string()).unwrap();
+    let ran = run(&["rules", "explain", "-o", "table"], &[&rule, &file]);
+    let told = "the rule is for linux process_creation, the event is linux file_event";
+    assert!(ran.out.contains("is not for this event") && ran.out.contains(told), "{}", ran.out);
+    let ran = run(&["rules", "explain", "--record", "2"], &[&rule, &file]);
+    assert!(ran.code == Some(3) && ran.talk.contains("no record 2"), "{ran:?}");
+    std::fs::write(&file, "{\"category\": \"no_such\"}").unwrap();
+    let ran = run(&["rules", "explain"], &[&rule, &file]);
+    assert!(ran.code == Some(3) && ran.talk.contains("no_such"), "{ran:?}");
+}
+
+#[test]
+fn coverage_tells_proven_from_unproven_and_writes_a_layer() {
+    let (folder, _) = folder();
+    let layer = folder.path().join("layer.json");
+    let ran = run(&["rules", "coverage", "-o", "json", "--navigator"], &[&layer, folder.path()]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let rows: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((&rows[0]["technique"], &rows[0]["state"]), (&json!("T1059.004"), &json!("covered")));
+    let written: Value = serde_json::from_slice(&std::fs::read(&layer).unwrap()).unwrap();
+    assert_eq!((&written["domain"], &written["versions"]["layer"]), (&json!("enterprise-attack"), &json!("4.5")));
+    assert_eq!(written["techniques"][0]["techniqueID"], "T1059.004");
+    let proof = "fires:\n  - name: a\n    event: {category: process_creation, product: linux, ParentImage: /x/nginx, Image: /bin/sh}\n\
+        quiet:\n  - name: b\n    event: {category: process_creation, product: linux, ParentImage: /x/nginx, Image: /x/nginx}\n  \
+        - name: c\n    event: {category: process_creation, product: linux, ParentImage: /bin/login, Image: /bin/sh}\n";
+    std::fs::write(folder.path().join("shell.proof.yml"), proof).unwrap();
+    let ran = run(&["rules", "coverage", "-o", "json"], &[folder.path()]);
+    let rows: Value = serde_json::from_str(&ran.out).unwrap();
+    assert!(rows[0]["state"] == "proven" && ran.talk.contains("1 techniques: 1 proven"), "{ran:?}");
+}
+
+/// A store with one event each minute, of which every tenth is for the rule.
+fn stored(minutes: i64) -> Stub {
+    let begin = jiff::Timestamp::now().as_microsecond() - minutes * 60_000_000;
+    Stub::new(move |call: &Call| {
+        let time = |name: &str| call.body[name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_microsecond();
+        let (since, until, limit) = (time("since"), time("until"), call.body["limit"].as_u64().unwrap() as usize);
+        let within = (0..minutes).filter(|minute| (since..until).contains(&(begin + minute * 60_000_000)));
+        let event = |minute: i64| {
+            let mut event = started(if minute % 10 == 0 { "/usr/sbin/nginx" } else { "/bin/login" });
+            (event["agent_id"], event["host"]) = (format!("{:032x}", minute % 3).into(), "pc".into());
+            event["event_id"] = minute.to_string().into();
+            event
+        };
+        (200, json!({"events": within.take(limit).map(event).collect::<Vec<_>>()}))
+    })
+}
+
+#[test]
+fn a_backtest_judges_every_stored_event_once() {
+    let (_folder, rule) = folder();
+    // More than fit into one answer, so that slices are halved.
+    let stub = stored(12_000);
+    let ran = stub.run(&["rules", "backtest", rule.to_str().unwrap(), "--since", "9d", "-o", "json"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let rows: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((&rows[0]["matches"], &rows[0]["hosts"]), (&json!(1_200), &json!(3)), "{rows}");
+    assert_eq!(rows[0]["samples"].as_array().unwrap().len(), 3);
+    assert!(ran.talk.contains("12000 events") && ran.talk.contains("1 of 1 rules match"), "{}", ran.talk);
+    let searches = stub.calls();
+    assert!(searches.len() < 60 && searches.iter().all(|call| call.path == "/v1/events/search"), "{}", searches.len());
+}
+
+#[test]
+fn a_moment_with_more_events_than_one_answer_is_told_and_not_passed_over_in_silence() {
+    let (_folder, rule) = folder();
+    let full = |call: &Call| {
+        let limit = call.body["limit"].as_u64().unwrap() as usize;
+        (200, json!({"events": vec![started("/usr/sbin/nginx"); limit]}))
+    };
+    let stub = Stub::new(full);
+    let ran = stub.run(&[
+        "rules",
+        "backtest",
+        rule.to_str().unwrap(),
+        "--since",
+        "2026-11-21T10:00:00Z",
+        "--until",
+        "2026-11-21T10:00:00.000002Z",
+    ]);
+    assert!(ran.code == Some(4) && ran.talk.contains("2 moments hold more events than one answer"), "{ran:?}");
+}
