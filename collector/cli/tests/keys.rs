@@ -276,7 +276,7 @@ fn a_revocation_is_published_as_it_was_signed_and_nothing_else_is() {
     assert!(made.talk.contains("beffroi key publish"), "{made:?}");
     let (root, said) = (keys.id("root.key"), alice.clone());
     let stub = Stub::new(move |_| (201, json!({"version": 1, "root": root, "keys": [said]})));
-    let ran = stub.run(&["key", "publish", &keys.name("r1.beffroi")]);
+    let ran = stub.run(&["key", "publish", &keys.name("r1.beffroi"), "-o", "table"]);
     assert!(ran.code == Some(0) && ran.out.contains("1 key(s) stop") && ran.out.contains(&keys.id("root.key")), "{ran:?}");
     let calls = stub.calls();
     assert_eq!((calls.len(), calls[0].path.as_str()), (1, "/v1/revocations"));
