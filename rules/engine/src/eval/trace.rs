@@ -43,6 +43,8 @@ impl Tracer<'_> {
     fn node(&self, expr: &Expr) -> Node {
         let (what, inner) = match expr {
             Expr::Atom(id) => return self.leaf(&self.program.atoms[id.index()]),
+            // "All of" one thing is that thing.
+            Expr::All(list) | Expr::Any(list) if list.len() == 1 => return self.node(&list[0]),
             Expr::All(list) => ("all of".to_string(), self.nodes(list)),
             Expr::Any(list) => ("one of".to_string(), self.nodes(list)),
             Expr::Not(inner) => ("not".to_string(), vec![self.node(inner)]),
