@@ -44,7 +44,7 @@ enum Said {
 pub(crate) struct Guard {
     over: Arc<AtomicBool>,
     killed: Arc<Mutex<Option<String>>>,
-    _end: mpsc::Sender<()>,
+    _end: mpsc::SyncSender<()>,
 }
 
 impl Guard {
@@ -58,7 +58,8 @@ impl Guard {
 impl Watchdog {
     /// Starts watching. A thread that cannot be started leaves the child unwatched, which is logged.
     pub(crate) fn guard(&self, pid: Pid, child: Arc<Mutex<Known>>) -> Guard {
-        let (end, ended) = mpsc::channel();
+        // Nothing is ever sent: only its end is noticed.
+        let (end, ended) = mpsc::sync_channel(1);
         let guard = Guard { over: Arc::default(), killed: Arc::default(), _end: end };
         let watch = Watch {
             dog: Self { address: self.address, user: self.user, key: self.key.clone(), hung_after: self.hung_after },

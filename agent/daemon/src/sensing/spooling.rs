@@ -173,7 +173,7 @@ impl Spooler {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{channel, sync_channel};
+    use std::sync::mpsc::sync_channel;
 
     use beffroi_schema::batch::HostInfo;
     use beffroi_schema::{AgentId, Category, Event, Product};
@@ -202,7 +202,7 @@ mod tests {
         }
         records.send(Note::Stop).unwrap();
         let spooler = Spooler::new(spool, layout, incoming, Board::default());
-        let (ended, end) = channel();
+        let (ended, end) = sync_channel(1);
         std::thread::spawn(move || ended.send(spooler.run()));
         assert_eq!(end.recv_timeout(Duration::from_secs(5)), Ok(0));
         drop(records);

@@ -24,10 +24,13 @@ impl Held {
     }
 }
 
+/// Where an event stands among all: its time, itself, its scope.
+pub(crate) type Place<R> = (i64, R, Arc<str>);
+
 /// Held events by time, then by event.
 #[derive(Debug)]
 pub(crate) struct Buffer<R> {
-    held: BTreeMap<(i64, R, Arc<str>), Held>,
+    held: BTreeMap<Place<R>, Held>,
     bytes: usize,
 }
 
@@ -39,13 +42,7 @@ impl<R> Default for Buffer<R> {
 
 impl<R: Ord> Buffer<R> {
     /// Adds rules that an event matches. What is known of the same event already is kept: it may be judged more than once.
-    pub(crate) fn push(
-        &mut self,
-        key: (i64, R, Arc<str>),
-        shape: &Shape,
-        rules: impl Iterator<Item = Source>,
-        fields: &dyn FieldSource,
-    ) {
+    pub(crate) fn push(&mut self, key: Place<R>, shape: &Shape, rules: impl Iterator<Item = Source>, fields: &dyn FieldSource) {
         let held = self.held.entry(key).or_default();
         let before = if held.rules.is_empty() { 0 } else { held.bytes() };
         for rule in rules {
@@ -57,7 +54,7 @@ impl<R: Ord> Buffer<R> {
         self.bytes = self.bytes - before + held.bytes();
     }
 
-    pub(crate) fn put(&mut self, key: (i64, R, Arc<str>), held: Held) {
+    pub(crate) fn put(&mut self, key: Place<R>, held: Held) {
         self.bytes += held.bytes();
         if let Some(replaced) = self.held.insert(key, held) {
             self.bytes -= replaced.bytes();
@@ -65,7 +62,7 @@ impl<R: Ord> Buffer<R> {
     }
 
     /// Takes the first event, if its time is not after `until`.
-    pub(crate) fn pop(&mut self, until: i64) -> Option<((i64, R, Arc<str>), Held)> {
+    pub(crate) fn pop(&mut self, until: i64) -> Option<(Place<R>, Held)> {
         let first = self.held.first_entry().filter(|first| first.key().0 <= until)?;
         let (key, held) = first.remove_entry();
         self.bytes -= held.bytes();
@@ -88,7 +85,7 @@ impl<R: Ord> Buffer<R> {
         self.held.last_key_value().map(|((time, ..), _)| *time)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&(i64, R, Arc<str>), &Held)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Place<R>, &Held)> {
         self.held.iter()
     }
 }
