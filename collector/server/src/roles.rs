@@ -18,10 +18,13 @@ use crate::config::{Config, Role};
 /// How often the bus is asked whether it is there.
 const BUS_CHECK_EVERY: Duration = Duration::from_secs(1);
 
+/// Something that says how its roles are.
+type Source = Box<dyn Fn() -> Vec<RoleHealth> + Send>;
+
 /// How every role of the process is.
 #[derive(Clone, Default)]
 pub struct Health {
-    sources: Arc<Mutex<Vec<Box<dyn Fn() -> Vec<RoleHealth> + Send>>>>,
+    sources: Arc<Mutex<Vec<Source>>>,
 }
 
 impl Health {

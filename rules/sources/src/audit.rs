@@ -155,7 +155,7 @@ fn decoded(kind: &str, name: &str, value: Raw<'_>) -> String {
 
 /// Text that stands in hex; zero bytes are what stood between arguments.
 fn from_hex(text: &str) -> Option<String> {
-    if text.is_empty() || text.len() % 2 != 0 || text.bytes().any(|byte| byte.is_ascii_lowercase()) {
+    if text.is_empty() || !text.len().is_multiple_of(2) || text.bytes().any(|byte| byte.is_ascii_lowercase()) {
         return None;
     }
     let bytes = hex::decode(text).ok()?;

@@ -149,7 +149,10 @@ impl<R: Read> ValueBlocks<R> {
 mod tests {
     use super::*;
 
-    fn all(text: &str) -> (Vec<(u64, String)>, Vec<(Code, Option<u64>)>) {
+    type Found = Vec<(u64, String)>;
+    type Troubles = Vec<(Code, Option<u64>)>;
+
+    fn all(text: &str) -> (Found, Troubles) {
         let mut blocks = ValueBlocks::new(text.as_bytes());
         let (mut found, mut troubles) = (Vec::new(), Vec::new());
         while let (Some(block), _) = blocks.next() {
