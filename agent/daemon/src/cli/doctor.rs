@@ -11,6 +11,7 @@ use beffroi_schema::limits::{MAX_CLOCK_SKEW_US, OLDEST_SCHEMA, SCHEMA_VERSION};
 use beffroi_schema::session::Hello;
 use serde::Serialize;
 
+use super::out::{print, say};
 use super::status::plain;
 use super::{INCOMPLETE, Output, runtime};
 use crate::clock::{bytes, now_us, span};
@@ -51,15 +52,15 @@ pub(super) fn doctor(layout: &Layout, config: &Config, output: Output) -> Result
         checks.extend(runtime()?.block_on(network_checks(layout, config, &enrolment)));
     }
     match output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&checks)?),
-        Output::Table => print_table(&checks),
+        Output::Json => print(&serde_json::to_string_pretty(&checks)?)?,
+        Output::Table => print(&table(&checks))?,
     }
     let failed = checks.iter().filter(|check| !check.ok).count();
-    eprintln!("{} checks, {failed} failed", checks.len());
+    say!("{} checks, {failed} failed", checks.len());
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(INCOMPLETE) })
 }
 
-fn print_table(checks: &[Check]) {
+fn table(checks: &[Check]) -> String {
     let mut table = plain();
     for check in checks {
         table.add_row([if check.ok { "ok" } else { "FAIL" }, check.name, &check.found]);
@@ -67,7 +68,7 @@ fn print_table(checks: &[Check]) {
             table.add_row(["", "", &format!("-> {}", check.todo)]);
         }
     }
-    println!("{table}");
+    table.to_string()
 }
 
 fn local_checks(layout: &Layout, config: &Config, report: &Report) -> Vec<Check> {

@@ -1,9 +1,13 @@
 //! The command line: names, options, and the way from a subcommand to its module.
 //!
 //! Owns exit codes: 0 done, 1 failed (the reason is on stderr), 2 wrong usage, 3 done but not everything (bad lines,
-//! failed checks), 4 not acknowledged; `scan` has its own. Data goes to stdout, everything else to stderr.
+//! failed checks), 4 not acknowledged; `scan` has its own. Data goes to stdout, everything else to stderr, through `out`.
+
+// A macro that panics when its reader is gone is no way to print.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod doctor;
+mod out;
 mod processes;
 mod replay;
 mod scan;
@@ -23,6 +27,7 @@ use crate::enroll::{MAX_TOKEN_BYTES, enroll};
 use crate::identity::Enrolment;
 use crate::layout::Layout;
 use crate::users::User;
+use out::{print, say};
 
 /// Done, but not everything.
 const INCOMPLETE: u8 = 3;
@@ -138,7 +143,7 @@ pub fn main() -> ExitCode {
     match dispatch(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("beffroi-agent: {error:#}");
+            say!("beffroi-agent: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -158,11 +163,16 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Replay(args) => replay::replay(&layout, &config()?, args),
         Command::Scan(args) => Ok(scan::scan(cli.config.as_deref(), args)),
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "beffroi-agent", &mut std::io::stdout());
+            // The generator panics when its writer fails, so it gets one that cannot.
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "beffroi-agent", &mut script);
+            print(&String::from_utf8_lossy(&script))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Man => {
-            clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+            print(&String::from_utf8_lossy(&page))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::ScanWorker { options } => processes::scan_worker(options),
@@ -195,7 +205,7 @@ fn enrol(layout: &Layout, config: &Config, args: &EnrollArgs) -> Result<ExitCode
     let token = read_token(&args.token)?;
     let uplink = User::for_process(config.uplink.user.as_deref(), "beffroi-uplink", "uplink.user")?;
     let enrolment = runtime()?.block_on(enroll(layout, &token, &config.uplink, &uplink))?;
-    println!("enrolled: agent {} of tenant {} at {}", enrolment.agent_id, enrolment.tenant, enrolment.gateway);
+    print(&format!("enrolled: agent {} of tenant {} at {}", enrolment.agent_id, enrolment.tenant, enrolment.gateway))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -18,6 +18,7 @@ use beffroi_sensor::replay::{ReplayOptions, ReplayReport, replay_jsonl};
 use clap::{Args, ValueEnum};
 use tokio::sync::watch;
 
+use super::out::say;
 use super::{INCOMPLETE, NOT_ACKNOWLEDGED, parse_duration, runtime};
 use crate::clock::now_us;
 use crate::config::{Config, UplinkConfig};
@@ -84,7 +85,7 @@ pub(super) fn replay(layout: &Layout, config: &Config, args: &ReplayArgs) -> Res
     if let Some(sender) = sender {
         sender.stop();
     }
-    eprintln!(
+    say!(
         "{} events {}, {} bad lines",
         report.events,
         if args.no_wait {
@@ -210,14 +211,14 @@ fn wait(layout: &Layout, ends: &[(Stream, u64)], stop: &Stop, deadline: Option<I
             return true;
         }
         if stop.is_set() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            eprintln!("{left} batches are on the spool and not acknowledged; a running agent sends them");
+            say!("{left} batches are on the spool and not acknowledged; a running agent sends them");
             return false;
         }
         if shown.elapsed() >= PROGRESS {
             shown = Instant::now();
             let status = read_json::<UplinkStatus>(&layout.uplink_status()).ok().flatten();
             let detail = status.as_ref().map(|status| status.detail.as_str()).unwrap_or_default();
-            eprintln!("{left} batches to go {detail}");
+            say!("{left} batches to go {detail}");
             if status.is_some_and(|status| status.state == UplinkState::Stopped && now_us() - status.updated_at < 60_000_000) {
                 return false;
             }
@@ -232,10 +233,10 @@ fn cursor(layout: &Layout, stream: Stream) -> u64 {
 
 fn say_bad_lines(report: &ReplayReport) {
     for bad in report.bad_lines.iter().take(SHOWN_LINES) {
-        eprintln!("line {}: {}", bad.line, bad.why);
+        say!("line {}: {}", bad.line, bad.why);
     }
     if report.bad > SHOWN_LINES as u64 {
-        eprintln!("and {} more bad lines", report.bad - SHOWN_LINES as u64);
+        say!("and {} more bad lines", report.bad - SHOWN_LINES as u64);
     }
 }
 

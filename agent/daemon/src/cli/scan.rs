@@ -2,12 +2,12 @@
 //! uses.
 //!
 //! Owns the printing and its own exit codes: 0 nothing matched, 1 something matched, 2 no rule could be loaded, 3 wrong
-//! usage. Matches go to stdout; what is unknown or left out and the summary go to stderr (with `--output ndjson`
-//! everything but the summary goes to stdout). A reader that goes away ends it quietly.
+//! usage or output that cannot be written. Matches go to stdout; what is unknown or left out and the summary go to stderr
+//! (with `--output ndjson` everything but the summary goes to stdout). A reader that goes away ends it quietly.
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,6 +18,7 @@ use beffroi_scan::{ArchiveLimits, Hit, Identity, Launcher, ScanOptions, Scanner}
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use super::out::{Out, say};
 use crate::config::Config;
 use crate::stop::Stop;
 use crate::users::User;
@@ -28,7 +29,7 @@ const CLEAN: u8 = 0;
 const MATCHED: u8 = 1;
 /// No rule could be loaded, or no worker could be had.
 const NO_RULES: u8 = 2;
-/// The command line, a configuration or a list that cannot be used.
+/// The command line, a configuration or a list that cannot be used; output that cannot be written.
 const USAGE: u8 = 3;
 /// Unknown files that are named on a terminal; the rest is counted.
 const MAX_NAMED: u64 = 1_000;
@@ -111,7 +112,7 @@ pub(super) fn scan(config: Option<&Path>, args: &ScanArgs) -> ExitCode {
     match try_scan(config, args) {
         Ok(code) => ExitCode::from(code),
         Err((code, why)) => {
-            eprintln!("beffroi-agent: {why}");
+            say!("beffroi-agent: {why}");
             ExitCode::from(code)
         }
     }
@@ -130,12 +131,13 @@ fn try_scan(config: Option<&Path>, args: &ScanArgs) -> Result<u8, (u8, String)> 
         scanners.push(started.map_err(|error| (NO_RULES, error.to_string()))?);
     }
     if let Some(ready) = scanners.first().and_then(Scanner::ready) {
-        ready.warnings.iter().for_each(|warning| eprintln!("warning: {}", shown(warning.as_bytes())));
+        ready.warnings.iter().for_each(|warning| say!("warning: {}", shown(warning.as_bytes())));
     }
     let mut printer = Printer::new(args, stop, job.cancel.clone());
     let report = run_many(&mut scanners, &job, &mut printer);
-    printer.end();
-    eprintln!("{}", summary(&report));
+    let printed = printer.end();
+    say!("{}", summary(&report));
+    printed.map_err(|error| usage(&error))?;
     Ok(if report.counters.files_matched > 0 { MATCHED } else { CLEAN })
 }
 
@@ -225,7 +227,9 @@ struct Printer {
     output: ScanOutput,
     print_meta: bool,
     print_strings: bool,
-    out: BufWriter<io::Stdout>,
+    out: Out,
+    /// Why nothing more can be printed.
+    failed: Option<io::Error>,
     stop: Stop,
     cancel: CancelFlag,
     unnamed: u64,
@@ -235,12 +239,15 @@ struct Printer {
 impl Printer {
     fn new(args: &ScanArgs, stop: Stop, cancel: CancelFlag) -> Self {
         let ScanArgs { output, print_meta, print_strings, .. } = *args;
-        Self { output, print_meta, print_strings, out: BufWriter::new(io::stdout()), stop, cancel, unnamed: 0, named: 0 }
+        let (out, failed) = (Out::new(), None);
+        Self { output, print_meta, print_strings, out, failed, stop, cancel, unnamed: 0, named: 0 }
     }
 
     fn line(&mut self, line: &str) {
         // A match is worth a system call: whoever reads along sees it at once.
-        if writeln!(self.out, "{line}").and_then(|()| self.out.flush()).is_err() {
+        let printed = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
+        self.failed = self.failed.take().or(printed.err());
+        if self.failed.is_some() || self.out.is_closed() {
             self.cancel.set();
         }
     }
@@ -254,7 +261,7 @@ impl Printer {
         if self.named > MAX_NAMED {
             self.unnamed += 1;
         } else {
-            eprintln!("{kind}: {}: {}", shown(path), shown(reason.as_bytes()));
+            say!("{kind}: {}: {}", shown(path), shown(reason.as_bytes()));
         }
     }
 
@@ -289,10 +296,11 @@ impl Printer {
         self.line(&value.to_string());
     }
 
-    fn end(&mut self) {
+    fn end(self) -> io::Result<()> {
         if self.unnamed > 0 {
-            eprintln!("and {} more that are unknown or skipped", self.unnamed);
+            say!("and {} more that are unknown or skipped", self.unnamed);
         }
+        self.failed.map_or(Ok(()), Err)
     }
 }
 

@@ -8,6 +8,7 @@ use anyhow::Result;
 use comfy_table::{Table, presets};
 
 use super::Output;
+use super::out::print;
 use crate::clock::{bytes, now_us, span};
 use crate::layout::Layout;
 use crate::orders::OrdersStatus;
@@ -17,8 +18,8 @@ use crate::uplink::UplinkStatus;
 pub(super) fn status(layout: &Layout, output: Output) -> Result<ExitCode> {
     let report = gather(layout);
     match output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
-        Output::Table => println!("{}", table(&report)),
+        Output::Json => print(&serde_json::to_string_pretty(&report)?)?,
+        Output::Table => print(&table(&report))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@
 //! summary follow there. A reader that goes away ends it quietly.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use beffroi_schema::{AgentId, Event, Field};
 use beffroi_sensor::{Sensor, SensorOptions};
 use clap::{Args, ValueEnum};
 
+use super::out::{Out, say};
 use super::parse_duration;
 use crate::config::Config;
 use crate::identity::Enrolment;
@@ -53,7 +54,7 @@ pub(super) fn watch(layout: &Layout, config: &Config, args: &WatchArgs) -> Resul
     let mut printer = Printer::new(args.output)?;
     let began = Instant::now();
     let until = args.duration.map(|duration| began + duration);
-    while !stop.is_set() && !printer.is_closed {
+    while !stop.is_set() && !printer.is_over() {
         let left = until.map_or(TURN, |until| until.saturating_duration_since(Instant::now()).min(TURN));
         if left.is_zero() {
             break;
@@ -63,11 +64,12 @@ pub(super) fn watch(layout: &Layout, config: &Config, args: &WatchArgs) -> Resul
     }
     let dropped: u64 = sensor.hooks().iter().map(|hook| hook.dropped).sum();
     sensor.finish(&mut |record| printer.take(&record))?;
-    printer.end();
+    let printed = printer.end();
     let counts: Vec<String> = printer.counts.iter().map(|(category, count)| format!("{category} {count}")).collect();
     let total: u64 = printer.counts.values().sum();
     let seconds = began.elapsed().as_secs_f64();
-    eprintln!("{total} events in {seconds:.1} s ({}); {dropped} lost in the kernel", counts.join(", "));
+    say!("{total} events in {seconds:.1} s ({}); {dropped} lost in the kernel", counts.join(", "));
+    printed?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -75,7 +77,7 @@ fn say_what_is_not_seen(sensor: &Sensor) {
     let hooks = sensor.hooks();
     if !sensor.has_probes() {
         for source in hooks.iter().filter(|hook| hook.on) {
-            eprintln!("no kernel probes: {} {}", source.name, source.why);
+            say!("no kernel probes: {} {}", source.name, source.why);
         }
     }
     let mut reasons: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -83,41 +85,40 @@ fn say_what_is_not_seen(sensor: &Sensor) {
         reasons.entry(hook.why).or_default().push(hook.name);
     }
     for (why, hooks) in reasons {
-        eprintln!("off: {}: {why}", hooks.join(" "));
+        say!("off: {}: {why}", hooks.join(" "));
     }
 }
 
 struct Printer {
     output: WatchOutput,
-    out: BufWriter<io::Stdout>,
+    out: Out,
     counts: BTreeMap<&'static str, u64>,
     first: bool,
-    is_closed: bool,
+    /// Why nothing more can be printed.
+    failed: Option<io::Error>,
 }
 
 impl Printer {
     fn new(output: WatchOutput) -> io::Result<Self> {
-        let mut out = BufWriter::new(io::stdout());
+        let mut out = Out::new();
         match output {
             WatchOutput::Json => write!(out, "[")?,
             WatchOutput::Table => writeln!(out, "{:<15} {:<20} {:>8} {:<12} WHAT", "TIME", "CATEGORY", "PID", "USER")?,
             WatchOutput::Ndjson => {}
         }
-        Ok(Self { output, out, counts: BTreeMap::new(), first: true, is_closed: false })
+        Ok(Self { output, out, counts: BTreeMap::new(), first: true, failed: None })
     }
 
     fn take(&mut self, record: &Record) {
         match record {
             Record::Event(event) => {
                 *self.counts.entry(event.logsource.category.name()).or_default() += 1;
-                if self.print(event).is_err() {
-                    // The reader is gone (`| head`): nobody is left to tell.
-                    self.is_closed = true;
-                }
+                let printed = self.print(event);
+                self.keep(printed);
             }
             Record::Gap(gap) => {
                 let count = gap.count.map_or("some".into(), |count| count.to_string());
-                eprintln!("{count} records of {} were lost ({})", gap.hook, gap.reason.name());
+                say!("{count} records of {} were lost ({})", gap.hook, gap.reason.name());
             }
             _ => {}
         }
@@ -145,14 +146,26 @@ impl Printer {
     }
 
     fn flush(&mut self) {
-        self.is_closed |= self.out.flush().is_err();
+        let flushed = self.out.flush();
+        self.keep(flushed);
     }
 
-    fn end(&mut self) {
+    /// Whether nobody reads, or nothing takes, what is still printed.
+    fn is_over(&self) -> bool {
+        self.failed.is_some() || self.out.is_closed()
+    }
+
+    fn keep(&mut self, result: io::Result<()>) {
+        self.failed = self.failed.take().or(result.err());
+    }
+
+    fn end(&mut self) -> io::Result<()> {
         if self.output == WatchOutput::Json {
-            self.is_closed |= writeln!(self.out, "\n]").is_err();
+            let ended = writeln!(self.out, "\n]");
+            self.keep(ended);
         }
         self.flush();
+        self.failed.take().map_or(Ok(()), Err)
     }
 }
 
