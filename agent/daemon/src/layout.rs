@@ -131,16 +131,29 @@ impl Layout {
         if !found.is_dir() {
             return Err(named(io::Error::other("it is no folder")));
         }
-        // What is right already is left alone: a sensor without the right to give files away must be able to start.
-        if let (Some((uid, gid)), true) = (owner, nix::unistd::geteuid().is_root())
-            && (found.uid(), found.gid()) != (uid, gid)
-        {
-            chown(&path, Some(uid), Some(gid)).map_err(named)?;
-        } else if found.mode() & 0o7777 == mode {
+        let wanted = owner.filter(|_| nix::unistd::geteuid().is_root()).unwrap_or((found.uid(), found.gid()));
+        let has_owner = (found.uid(), found.gid()) == wanted;
+        // What is right already is left alone: a sensor whose sandbox refuses to give files away, or to set the group bit,
+        // must be able to start.
+        if has_owner && found.mode() & 0o7777 == mode {
             return Ok(());
         }
-        fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(named)
+        let given = if has_owner { Ok(()) } else { chown(&path, Some(wanted.0), Some(wanted.1)) };
+        let mended = given.and_then(|()| fs::set_permissions(&path, Permissions::from_mode(mode)));
+        mended.map_err(|error| io::Error::new(error.kind(), unmended(&path, &found, mode, wanted, &error)))
     }
+}
+
+/// What is wrong with a folder that may not be put right from here, and who may.
+fn unmended(path: &Path, found: &fs::Metadata, mode: u32, (uid, gid): (u32, u32), error: &io::Error) -> String {
+    format!(
+        "{} has mode {:04o} and belongs to {}:{}, it must have {mode:04o} and belong to {uid}:{gid}, and that cannot be set here \
+         ({error}); run `systemd-tmpfiles --create`, or `chown {uid}:{gid}` and `chmod {mode:04o}`, as root",
+        path.display(),
+        found.mode() & 0o7777,
+        found.uid(),
+        found.gid(),
+    )
 }
 
 /// Writes a small file as a whole: after a crash it is the old one or the new one, never half of it.

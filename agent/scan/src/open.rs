@@ -107,8 +107,8 @@ impl Place {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let resolve = ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
         let opened = match openat2(parent.as_fd(), path, OpenHow::new().flags(flags).resolve(resolve)) {
-            // Kernels before 5.6 and some sandboxes: at least the last part is no link.
-            Err(Errno::ENOSYS | Errno::EPERM) => openat(parent.as_fd(), path, flags, Mode::empty()),
+            // Kernels before 5.6, and sandboxes that refuse what they cannot look into (systemd's RestrictSUIDSGID=).
+            Err(Errno::ENOSYS | Errno::EPERM) => path.with_nix_path(|path| by_steps(parent.as_fd(), path, flags)).flatten(),
             other => other,
         };
         let descriptor = opened.map_err(|error| match error {
@@ -180,6 +180,25 @@ impl Place {
     }
 }
 
+/// Finds what a path names one component after the other, none of them through a link.
+fn by_steps(parent: BorrowedFd<'_>, path: &CStr, flags: OFlag) -> Result<OwnedFd, Errno> {
+    let path = path.to_bytes();
+    let mut found = path.starts_with(b"/").then(|| openat(parent, c"/", flags, Mode::empty())).transpose()?;
+    for step in path.split(|byte| *byte == b'/').filter(|step| !step.is_empty()) {
+        let from = found.as_ref().map_or(parent, AsFd::as_fd);
+        let next = openat(from, step, flags, Mode::empty());
+        found = Some(next.map_err(|error| match error {
+            Errno::ENOTDIR if is_link(from) => Errno::ELOOP,
+            other => other,
+        })?);
+    }
+    found.ok_or(Errno::ENOENT)
+}
+
+fn is_link(descriptor: BorrowedFd<'_>) -> bool {
+    statx(descriptor).is_ok_and(|state| u32::from(state.stx_mode) & libc::S_IFMT == libc::S_IFLNK)
+}
+
 /// The state of what a descriptor stands for, as far as the kernel has it: a server that does not answer is not asked.
 fn statx(descriptor: BorrowedFd<'_>) -> io::Result<libc::statx> {
     let mut state = MaybeUninit::<libc::statx>::zeroed();
@@ -201,6 +220,43 @@ mod tests {
 
     fn refusal(path: &Path) -> String {
         open_for_scan(path, 1000).unwrap_err().to_string()
+    }
+
+    /// Runs `work` on a thread for which there is no openat2, as under `RestrictSUIDSGID=yes`.
+    fn without_openat2<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+        use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+        let refuse = SeccompAction::Errno(libc::ENOSYS as u32);
+        let (calls, arch) = ([(libc::SYS_openat2, vec![])].into(), std::env::consts::ARCH.try_into().unwrap());
+        let filter = SeccompFilter::new(calls, SeccompAction::Allow, refuse, arch).unwrap();
+        let filter: BpfProgram = filter.try_into().unwrap();
+        let run = move || {
+            apply_filter(&filter).unwrap();
+            work()
+        };
+        std::thread::scope(|scope| scope.spawn(run).join().unwrap())
+    }
+
+    #[test]
+    fn a_link_anywhere_in_a_path_is_seen_without_openat2_as_well() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        std::fs::create_dir(root.join("folder")).unwrap();
+        std::fs::write(root.join("folder/file"), b"x").unwrap();
+        symlink(root.join("folder"), root.join("linked")).unwrap();
+        symlink(root.join("folder/file"), root.join("link")).unwrap();
+        without_openat2(|| {
+            assert_eq!(open_for_scan(&root.join("folder/../folder/./file"), 1000).unwrap().meta.len(), 1);
+            for path in ["linked/file", "link", "linked/", "linked/../folder/file", "link/below"] {
+                assert!(matches!(open_for_scan(&root.join(path), 1000), Err(OpenRefusal::Link)), "{path}");
+            }
+            for path in ["absent", "absent/file", "folder/file/below"] {
+                assert!(matches!(open_for_scan(&root.join(path), 1000), Err(OpenRefusal::Gone)), "{path}");
+            }
+            let folder = Place::at(AT_FDCWD, &root).unwrap();
+            assert_eq!(Place::at(&folder.descriptor, c"folder").unwrap().kind, Kind::Folder);
+            assert_eq!(Place::at(&folder.descriptor, c"link").unwrap().kind, Kind::Link);
+            assert_eq!(Place::at(&folder.descriptor, c".").unwrap().kind, Kind::Folder);
+        });
     }
 
     #[test]
