@@ -18,7 +18,7 @@ use beffroi_schema::down::{
     CancelOrder, Grant, OperatorKey, Order, ROLE_SCAN, ScanOrder, SignedKind, Target, blob_name, certify, order,
     root_certificate, sign,
 };
-use beffroi_schema::{Category, Event, Field, OrderId};
+use beffroi_schema::{Category, Epoch, Event, Field, OrderId};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use prost::Message;
@@ -147,11 +147,20 @@ impl Rig {
         self.csirt.sign(order)
     }
 
+    /// Every record that the gateway has acknowledged, with its epoch.
+    fn records(&self) -> Vec<(Epoch, Record)> {
+        let accepted = self.gateway.book.lock().unwrap().accepted.clone();
+        let batches = accepted.iter().map(|bytes| Envelope::parse(bytes).unwrap());
+        let records = |batch: Envelope| {
+            let epoch = batch.header.epoch;
+            batch.decode().unwrap().records.into_iter().map(move |record| (epoch, record))
+        };
+        batches.flat_map(records).collect()
+    }
+
     /// Every event about orders that the gateway has acknowledged.
     fn events(&self) -> Vec<Event> {
-        let accepted = self.gateway.book.lock().unwrap().accepted.clone();
-        let records = accepted.iter().flat_map(|bytes| Envelope::parse(bytes).unwrap().decode().unwrap().records);
-        let events = records.filter_map(|record| match record {
+        let events = self.records().into_iter().filter_map(|(_, record)| match record {
             Record::Event(event) => Some(event),
             _ => None,
         });
@@ -243,6 +252,41 @@ async fn a_cancellation_that_comes_first_wins_and_the_cursor_survives_the_uplink
     rig.until_answered(2, "done").await;
     let sensor = until("the report", || rig.sensor().filter(|status| status.orders.accepted == 3)).await;
     assert_eq!(sensor.orders.repeated, 0, "what was handed in before came again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_for_which_no_worker_can_be_had_has_failed_and_is_not_done() {
+    const BROKEN: &[u8] = b"rule Broken { condition: nothing }\n";
+    let rig = Rig::start(|_| {}).await;
+    rig.publish(BROKEN);
+    rig.send([rig.sign(&scan_with(BROKEN, 1, &rig.enrolment, &rig.folder))]);
+    rig.until_answered(1, "failed").await;
+    assert_eq!(rig.answers(1), ["accepted", "failed"]);
+    let events = rig.events();
+    let failed = events.iter().find(|event| event.text(Field::ACTION) == "failed").unwrap();
+    assert!(failed.text(Field::REASON).starts_with("nothing was scanned: the scan worker cannot work"), "{failed:?}");
+    assert_eq!(failed.text(Field::FILES_SCANNED), "0");
+    until("an empty book", || rig.sensor().filter(|status| status.orders.pending.is_empty())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_enrolled_again_under_another_root_obeys_that_one_without_being_restarted() {
+    let rig = Rig::start(|_| {}).await;
+    let before = until("the sensor", || rig.sensor()).await;
+    let other = Csirt::new();
+    rig.publish(RULE);
+    let (_, enrolment) = rig.gateway.enrol_under(rig.layout.root(), &other.root.key_id().to_string()).await;
+    assert_eq!(enrolment.agent_id, rig.enrolment.agent_id);
+    rig.send([other.sign(&scan(1, &enrolment, &rig.folder)), rig.sign(&scan(2, &rig.enrolment, &rig.folder))]);
+    rig.until_answered(1, "done").await;
+    rig.until_answered(2, "refused").await;
+    assert_eq!((rig.answers(1), rig.answers(2)), (vec!["accepted".into(), "done".into()], vec!["refused".to_owned()]));
+    let after = until("another sensor", || rig.sensor().filter(|status| status.pid != before.pid)).await;
+    let start = rig.records().into_iter().find_map(|(epoch, record)| match record {
+        Record::EpochStart(start) if epoch == after.epoch => start.previous,
+        _ => None,
+    });
+    assert!(start.is_some_and(|previous| previous.epoch == before.epoch && previous.clean_stop), "the sensor before drained");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,8 @@ pub(super) enum Action {
     Done,
     Cancelled,
     Expired,
+    /// It could not be carried out: nothing was scanned.
+    Failed,
     Listed,
 }
 
@@ -32,6 +34,7 @@ impl Action {
             Self::Done => "done",
             Self::Cancelled => "cancelled",
             Self::Expired => "expired",
+            Self::Failed => "failed",
             Self::Listed => "listed",
         }
     }

@@ -1,7 +1,8 @@
 //! The runner: one thread, one order at a time, the oldest first, at the lowest priority.
 //!
 //! Owns the scan workers of orders and the translation of an order into a job: what the operator asks for, within what
-//! this host allows. A worker that cannot be had ends the order as `done` with the reason; nothing is retried for ever.
+//! this host allows. A worker that cannot be had ends the order as `failed` with the reason, never as `done`;
+//! nothing is retried for ever.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use beffroi_scan::job::{self, Budgets, CancelFlag, Ended, Job};
-use beffroi_scan::{ArchiveLimits, Launcher, RuleText, ScanOptions, Scanner};
+use beffroi_scan::{ArchiveLimits, Launcher, RuleText, ScanError, ScanOptions, Scanner};
+use beffroi_schema::OrderId;
 
 use super::answers::Action;
 use super::book::Pending;
@@ -61,12 +63,21 @@ impl Runner {
             ScanOptions { rules: Vec::new(), texts, max_file_bytes: self.config.max_file_bytes, ..self.options.clone() };
         let ended = match Scanner::start(options, self.launcher.clone()) {
             Ok(mut scanner) => self.scan(&mut scanner, order, cancel, &mut watcher),
-            Err(error) => Some((Action::Done, error.to_string())),
+            Err(error) => self.without_worker(&order.id, &error),
         };
         if let Some((action, reason)) = ended {
             self.desk.finish(order.id, action, &reason, &watcher.counters);
         }
         self.desk.end_running();
+    }
+
+    /// How an order ended for which no worker could be had.
+    fn without_worker(&self, order: &OrderId, error: &ScanError) -> Option<(Action, String)> {
+        match self.desk.cancelled(order) {
+            Some(why) => Some((Action::Cancelled, why)),
+            None if self.desk.is_stopping() => None,
+            None => Some((Action::Failed, format!("nothing was scanned: {error}"))),
+        }
     }
 
     /// How the order ended; `None` when the process is stopping and it goes on in the next one.
@@ -124,7 +135,6 @@ fn job_of(order: &Pending, config: &OrdersConfig, cancel: CancelFlag, now_us: i6
 
 #[cfg(test)]
 mod tests {
-    use beffroi_schema::OrderId;
     use beffroi_schema::down::ScanOrder;
 
     use super::super::book::ScanTask;
