@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod enroll;
+pub mod enrolled;
 pub mod gateway;
 pub mod host;
 pub mod identity;

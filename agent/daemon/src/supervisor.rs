@@ -1,7 +1,8 @@
 //! Keeps the agent's processes running: starts `sensor` and `uplink`, starts them again when they die, stops them in
 //! order.
 //!
-//! Owns the child processes. A child that dies at once is started again after a growing pause. A stop ends the sensor
+//! Owns the child processes. A child that dies at once is started again after a growing pause; one that ended in order
+//! (the host was enrolled again) is started again as well, and is no death. A stop ends the sensor
 //! first (it drains into the spool), then the uplink; what does not end in time is killed and counted. Should this process
 //! be killed, its children end with it.
 
@@ -75,7 +76,7 @@ impl Supervisor {
         if let Some(child) = &mut ward.child {
             match child.try_wait() {
                 Ok(None) => return,
-                Ok(Some(status)) => ward.died(status),
+                Ok(Some(status)) => ward.ended(status),
                 Err(error) => tracing::error!(process = ward.name, %error, "a child cannot be looked after"),
             }
         }
@@ -96,13 +97,18 @@ impl Supervisor {
 }
 
 impl Ward {
-    fn died(&mut self, status: ExitStatus) {
+    fn ended(&mut self, status: ExitStatus) {
         self.child = None;
-        self.deaths += 1;
         if self.started.elapsed() >= HEALTHY {
             self.pause = FIRST_PAUSE;
         }
-        tracing::error!(process = self.name, %status, deaths = self.deaths, pause_ms = self.pause.as_millis(), "died");
+        let pause_ms = self.pause.as_millis();
+        if status.success() {
+            tracing::info!(process = self.name, pause_ms, "ended in order; it is started again");
+        } else {
+            self.deaths += 1;
+            tracing::error!(process = self.name, %status, deaths = self.deaths, pause_ms, "died");
+        }
         self.wait_longer();
     }
 

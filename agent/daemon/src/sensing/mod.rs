@@ -4,11 +4,14 @@
 //! socket, and the one that carries out signed orders. They are joined by bounded queues; a full spool queue slows the
 //! sensor down, whose own rings then count what they lose; a full scan queue is counted and declared. What one turn of the
 //! sensor brought goes to each thread together, because waking one costs more than a record. A stop drains: what the sensor
-//! still holds is spooled, and what could not be made durable is counted.
+//! still holds is spooled, and what could not be made durable is counted. A host that is enrolled again for another tenant or
+//! under another root needs another sensor: this one ends in order, and whoever started it starts the next.
 
+mod matches;
 mod ordering;
 mod scanning;
 mod spooling;
+mod standing;
 
 use std::collections::HashSet;
 use std::io;
@@ -36,6 +39,7 @@ use crate::users::User;
 use ordering::Ordering;
 use scanning::ScanDesk;
 use spooling::Spooler;
+use standing::Standing;
 
 /// Records that travel together at most: one turn of the sensor under a heavy load. What travels together wakes the spool
 /// once, which costs more than the records themselves.
@@ -87,7 +91,7 @@ pub fn run(layout: &Layout, config: &Config, stop: &Stop) -> Result<u64, Sensing
     layout.prepare(&uplink)?;
     let enrolment = Enrolment::load(layout)?;
     let key = load_enrolled_key(layout, &enrolment)?;
-    let root = enrolment.root();
+    let (root, standing) = (enrolment.root(), Arc::new(Standing::new(layout, &enrolment)));
     let host = crate::host::info();
     // Before the epoch begins: its first record says that somebody watches, and loading probes takes a while. What happens
     // meanwhile belongs to the dead time; what the probes see early waits in their rings.
@@ -108,9 +112,9 @@ pub fn run(layout: &Layout, config: &Config, stop: &Stop) -> Result<u64, Sensing
     let spooling = thread::Builder::new().name("spool".into()).spawn(move || spooler.run())?;
     let desk = ScanDesk::start(&config.scan, records.clone(), Arc::clone(&board))?;
     let orders = Ordering::start(layout, config, host, records.clone())?;
-    serve(layout, &uplink, key, records.clone(), orders.desk())?;
+    serve(layout, &uplink, Answers { key, records: records.clone(), orders: orders.desk(), standing: Arc::clone(&standing) })?;
     tracing::info!(probes = sensor.has_probes(), epoch_of = %agent, "sensing");
-    let desks = Desks { scan: &desk, orders: &orders.desk() };
+    let desks = Desks { scan: &desk, orders: &orders.desk(), standing: &standing };
     let sensed = sense(sensor, layout, &desks, &records, &board, stop);
     desk.stop();
     orders.stop();
@@ -134,6 +138,7 @@ enum Note {
 struct Desks<'a> {
     scan: &'a ScanDesk,
     orders: &'a OrderDesk,
+    standing: &'a Standing,
 }
 
 fn sense(
@@ -153,6 +158,9 @@ fn sense(
         polled?;
         if Instant::now() >= upkeep_due {
             upkeep_due = Instant::now() + UPKEEP;
+            if desks.standing.is_over() {
+                break;
+            }
             for pid in own_processes(layout, board) {
                 if excluded.insert(pid) {
                     sensor.exclude(pid);
@@ -213,26 +221,41 @@ fn own_processes(layout: &Layout, board: &Board) -> Vec<u32> {
     [std::process::id()].into_iter().chain(workers).chain(others).collect()
 }
 
-fn serve(layout: &Layout, uplink: &User, key: SigningKey, records: SyncSender<Note>, orders: Arc<OrderDesk>) -> io::Result<()> {
-    let server = LocalServer::bind(&layout.socket(), uplink)?;
-    let answer = move |ask: Ask| match ask {
-        Ask::SignRenewal { csr } => {
-            let ts = now_us();
-            Answer::Signed { ts, proof: sign_proof(&key, PURPOSE_RENEW, &csr, ts) }
-        }
-        Ask::Order { envelope } => ordering::hand_in(&orders, &envelope),
-        Ask::Wants => ordering::wants(&orders),
-        Ask::Damaged { stream, bytes } => {
-            tracing::error!(stream = stream.name(), bytes, "the uplink found unreadable batches");
-            let damage = gap(GapReason::SpoolDamaged, stream.name(), None, (now_us(), now_us()));
-            match records.send(Note::Record(Stream::Detection, Record::Gap(damage))) {
-                Ok(()) => Answer::Noted,
-                Err(_) => Answer::Refused { reason: "the sensor is stopping".into() },
+/// What answers on the agent's socket need.
+struct Answers {
+    key: SigningKey,
+    records: SyncSender<Note>,
+    orders: Arc<OrderDesk>,
+    standing: Arc<Standing>,
+}
+
+impl Answers {
+    fn answer(&self, ask: Ask) -> Answer {
+        match ask {
+            Ask::SignRenewal { csr } => {
+                let ts = now_us();
+                Answer::Signed { ts, proof: sign_proof(&self.key, PURPOSE_RENEW, &csr, ts) }
+            }
+            // Judged by the old root, an order of the new one would be refused for good.
+            Ask::Order { .. } if self.standing.is_over() => Answer::Refused { reason: standing::OVER.into() },
+            Ask::Order { envelope } => ordering::hand_in(&self.orders, &envelope),
+            Ask::Wants => ordering::wants(&self.orders),
+            Ask::Damaged { stream, bytes } => {
+                tracing::error!(stream = stream.name(), bytes, "the uplink found unreadable batches");
+                let damage = gap(GapReason::SpoolDamaged, stream.name(), None, (now_us(), now_us()));
+                match self.records.send(Note::Record(Stream::Detection, Record::Gap(damage))) {
+                    Ok(()) => Answer::Noted,
+                    Err(_) => Answer::Refused { reason: "the sensor is stopping".into() },
+                }
             }
         }
-    };
+    }
+}
+
+fn serve(layout: &Layout, uplink: &User, answers: Answers) -> io::Result<()> {
+    let server = LocalServer::bind(&layout.socket(), uplink)?;
     // Ends with the process: it waits in accept(2) and holds nothing that must be saved.
-    thread::Builder::new().name("socket".into()).spawn(move || server.serve(answer)).map(|_| ())
+    thread::Builder::new().name("socket".into()).spawn(move || server.serve(|ask| answers.answer(ask))).map(|_| ())
 }
 
 fn join_within(spooling: thread::JoinHandle<u64>, limit: Duration) -> u64 {
