@@ -40,7 +40,7 @@
 //!   has left are adopted: a caller that repeats the group may store it twice and should carry ids.
 //! - A reader whose segment was removed resumes at the next record there is and is told the offset.
 //! - A reader in the same process as the writer is woken by the caller (the bus does so after each sync); one in another
-//!   process polls [`LogReader::has_more`], which costs one small read.
+//!   process waits for [`Signs`], or polls [`LogReader::has_more`], which costs one small read.
 //!
 //! # Folder
 //! | file | mode | content |
@@ -122,6 +122,8 @@ mod read;
 mod reader;
 mod recover;
 mod scan;
+#[cfg(target_os = "linux")]
+mod signs;
 mod state;
 mod writer;
 
@@ -136,4 +138,6 @@ pub use read::{Batch, Read, Record, Skipped, Sought};
 pub use reader::LogReader;
 pub use recover::Recovery;
 pub use scan::{DamageReason, DamagedRange};
+#[cfg(target_os = "linux")]
+pub use signs::Signs;
 pub use writer::{LogWriter, SegmentInfo};

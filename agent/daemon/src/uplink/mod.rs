@@ -4,6 +4,7 @@
 //! away, busy or unwilling costs time, never a batch. A host that was revoked stops sending and says so in its status.
 //! Beside the sending, a task of its own waits for what comes down and hands it to the sensor, unjudged.
 
+mod bell;
 mod blobs;
 mod lane;
 mod orders;
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 use crate::clock::now_us;
 use crate::config::UplinkConfig;
 use crate::enroll::{EnrollError, tls_config};
+use crate::enrolled::EnrolmentWatch;
 use crate::gateway::{Gateway, GatewayError};
 use crate::identity::Enrolment;
 use crate::layout::{Layout, read_json};
@@ -36,22 +38,21 @@ pub use pacing::Pacing;
 pub use renewal::Signer;
 pub use status::{UplinkState, UplinkStatus};
 
+use bell::Bell;
 use lane::Lane;
 use orders::{Link, OrderPoll};
 use renewal::Renewal;
 use schedule::Schedule;
 use status::Status;
 
-/// How often the logs are looked at when nothing was found: the price of latency is one small read per stream.
-const POLL: Duration = Duration::from_millis(10);
 /// Requests on the way at once, each of another stream: a stream's order is kept, a slow class delays no other.
 const MAX_IN_FLIGHT: usize = 3;
 /// Time for requests on the way when the process is asked to stop.
 const DRAIN: Duration = Duration::from_secs(5);
 /// How often a session is greeted again: the clock's skew and the gateway's version stay known.
 const HELLO_INTERVAL: Duration = Duration::from_secs(3600);
-/// How often a host that was turned away looks whether it was enrolled again.
-const STOPPED_INTERVAL: Duration = Duration::from_secs(5);
+/// How often is looked whether this host was enrolled again.
+const ENROLMENT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The uplink cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +78,8 @@ pub struct Uplink {
     layout: Layout,
     config: UplinkConfig,
     enrolment: Enrolment,
+    enrolled: EnrolmentWatch,
+    enrolment_due: Instant,
     gateway: Gateway,
     lanes: Vec<Lane>,
     schedule: Schedule,
@@ -108,6 +111,8 @@ impl Uplink {
             polls: matches!(signer, Signer::Sensor(_)),
             layout: layout.clone(),
             config: config.clone(),
+            enrolled: EnrolmentWatch::new(layout, &enrolment),
+            enrolment_due: Instant::now(),
             enrolment,
             lanes,
             schedule: Schedule::new(),
@@ -127,14 +132,18 @@ impl Uplink {
         if self.polls {
             polling.spawn(OrderPoll::new(&self.layout, self.link.subscribe(), told).run());
         }
+        let mut bell = Bell::new(&self.layout);
         while !*stop.borrow() {
             self.status.now.orders.clone_from(&polled.borrow());
             self.status.now.certificate_not_after = self.renewal.not_after();
             self.status.write_if_due(false);
+            // Before the look: what comes in between rings.
+            let patience = bell.patience();
             let pause = self.turn(&mut sending).await;
             tokio::select! {
+                () = bell.rung(), if pause.is_none() => {}
                 Some(done) = sending.join_next(), if !sending.is_empty() => self.take_joined(done),
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(pause.unwrap_or(patience)) => {}
                 _ = stop.changed() => {}
             }
         }
@@ -148,20 +157,25 @@ impl Uplink {
         self.link.send_replace(wanted.then_some(link));
     }
 
-    /// Does what can be done now; returns how long to wait if nothing else happens.
-    async fn turn(&mut self, sending: &mut JoinSet<Sent>) -> Duration {
+    /// Does what can be done now; returns for how long nothing is to be done, whatever comes; `None` when all that is there
+    /// was looked at.
+    async fn turn(&mut self, sending: &mut JoinSet<Sent>) -> Option<Duration> {
         if self.status.now.state == UplinkState::Stopped {
-            return if self.was_enrolled_again() { Duration::ZERO } else { STOPPED_INTERVAL };
+            return Some(if self.was_enrolled_again() { Duration::ZERO } else { ENROLMENT_INTERVAL });
+        }
+        if Instant::now() >= self.enrolment_due {
+            self.enrolment_due = Instant::now() + ENROLMENT_INTERVAL;
+            self.follow_enrolment();
         }
         self.report_damage();
         if self.renewal.is_due(now_us()) {
             self.renew().await;
         }
         if let Some(wait) = self.pacing.wait(Instant::now()) {
-            return wait;
+            return Some(wait);
         }
         if self.greeted.is_none_or(|at| at.elapsed() >= HELLO_INTERVAL) && !self.greet().await {
-            return Duration::ZERO;
+            return Some(Duration::ZERO);
         }
         while sending.len() < MAX_IN_FLIGHT {
             let Some(index) = self.schedule.next(&mut self.lanes) else { break };
@@ -170,7 +184,7 @@ impl Uplink {
             let Some(batch) = lane.begin() else { break };
             sending.spawn(async move { (stream, batch.len(), gateway.send_batch(batch).await) });
         }
-        POLL
+        None
     }
 
     fn take_joined(&mut self, done: Result<Sent, tokio::task::JoinError>) {
@@ -296,12 +310,32 @@ impl Uplink {
         if !self.renewal.has_new_files() {
             return false;
         }
-        let opened = Enrolment::load(&self.layout)
-            .ok()
-            .and_then(|enrolment| connect(&self.layout, &self.config, &enrolment).ok().map(|gateway| (enrolment, gateway)));
-        let Some((enrolment, gateway)) = opened else { return false };
+        Enrolment::load(&self.layout).is_ok_and(|enrolment| self.begin_anew(enrolment))
+    }
+
+    /// A new enrolment while all is well: from now on to its gateway, with its certificate, for its orders.
+    fn follow_enrolment(&mut self) {
+        if let Some(enrolment) = self.enrolled.look()
+            && enrolment != self.enrolment
+            && !self.begin_anew(enrolment)
+        {
+            // To be told of it again at the next look.
+            self.enrolled = EnrolmentWatch::new(&self.layout, &self.enrolment);
+        }
+    }
+
+    fn begin_anew(&mut self, enrolment: Enrolment) -> bool {
+        let gateway = match connect(&self.layout, &self.config, &enrolment) {
+            Ok(gateway) => gateway,
+            Err(error) => {
+                self.status.failure(&error);
+                return false;
+            }
+        };
+        tracing::info!(gateway = enrolment.gateway, "this host was enrolled again");
         self.enrolment = enrolment;
         self.gateway = gateway;
+        self.greeted = None;
         self.status.now.state = UplinkState::Starting;
         self.pacing.succeeded();
         true
