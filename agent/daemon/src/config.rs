@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use beffroi_scan::{Identity, ScanOptions};
+use beffroi_scan::{ArchiveLimits, Identity, ScanOptions};
 use beffroi_schema::AgentId;
 use beffroi_sensor::{SensorOptions, Source};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub const DEFAULT_CONFIG: &str = "/etc/beffroi/agent.toml";
 /// Where the agent keeps its state when none is named.
 pub const DEFAULT_STATE: &str = "/var/lib/beffroi-agent";
+/// Members of one archive that are looked at when it is written: each costs the rule engine a start.
+const MAX_ARCHIVE_ENTRIES: u64 = 10_000;
 /// Largest configuration file that is read (bytes).
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
@@ -135,6 +137,9 @@ pub struct ScanConfig {
     pub rules: Vec<PathBuf>,
     /// Larger files are not scanned (bytes).
     pub max_file_bytes: u64,
+    /// Bytes that are unpacked of one archive when it is written, moved or started; 0 leaves archives closed. What is beyond
+    /// is unknown: a signed order goes further.
+    pub max_archive_bytes: u64,
     /// Budget of one scan (milliseconds).
     pub timeout_ms: u64,
     /// Memory that the worker may take (bytes).
@@ -150,6 +155,8 @@ impl Default for ScanConfig {
             queue: 1024,
             rules: options.rules,
             max_file_bytes: options.max_file_bytes,
+            // A large web application, and a third of a second for the worker.
+            max_archive_bytes: 64 << 20,
             timeout_ms: options.timeout_ms,
             memory_bytes: options.memory_bytes,
         }
@@ -164,9 +171,21 @@ impl ScanConfig {
             max_file_bytes: self.max_file_bytes,
             timeout_ms: self.timeout_ms,
             memory_bytes: self.memory_bytes,
+            archives: self.archives(),
             identity,
             ..ScanOptions::default()
         }
+    }
+}
+
+impl ScanConfig {
+    fn archives(&self) -> Option<ArchiveLimits> {
+        (self.max_archive_bytes > 0).then(|| ArchiveLimits {
+            entries: MAX_ARCHIVE_ENTRIES,
+            bytes: self.max_archive_bytes,
+            member_bytes: self.max_archive_bytes.min(self.max_file_bytes),
+            ..ArchiveLimits::default()
+        })
     }
 }
 
@@ -289,6 +308,9 @@ impl Config {
         if self.scan.max_file_bytes > 1 << 30 {
             return range("scan.max_file_bytes", self.scan.max_file_bytes.to_string(), "at most 1 GiB (1073741824)");
         }
+        if self.scan.max_archive_bytes > 1 << 30 {
+            return range("scan.max_archive_bytes", self.scan.max_archive_bytes.to_string(), "at most 1 GiB (1073741824)");
+        }
         if self.scan.memory_bytes < 64 << 20 {
             return range("scan.memory_bytes", self.scan.memory_bytes.to_string(), "at least 64 MiB (67108864)");
         }
@@ -328,6 +350,18 @@ mod tests {
         assert!(refusal("[spool]\nmax_bytes = \"much\"").contains("line 2"));
         assert!(refusal("[spool]\nmax_bytes = 5").contains("spool.max_bytes = 5"));
         assert!(refusal("[uplink]\nconnect_timeout_seconds = 0").contains("1 to 600"));
+    }
+
+    #[test]
+    fn archives_stay_closed_when_nothing_of_them_may_be_unpacked() {
+        let archives = |text: &str| Config::parse(text, Path::new("x")).unwrap().scan.options(None).archives;
+        assert_eq!(archives("[scan]\nmax_archive_bytes = 0"), None);
+        assert_eq!(
+            archives("[scan]\nmax_archive_bytes = 1000").map(|limits| (limits.bytes, limits.member_bytes)),
+            Some((1000, 1000))
+        );
+        assert_eq!(archives("").map(|limits| limits.depth), Some(4));
+        assert!(refusal("[scan]\nmax_archive_bytes = 2000000000").contains("at most 1 GiB"));
     }
 
     #[test]

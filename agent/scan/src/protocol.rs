@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::examine::Member;
+
 /// Largest packet: all hits with their texts fit, and a socket buffer always holds it.
 pub const MAX_PACKET_BYTES: usize = 64 * 1024;
 /// Hits reported for one file: more tell an analyst nothing new, and these always fit a packet.
@@ -176,6 +178,8 @@ pub struct Verdict {
     pub sha256: Option<String>,
     /// Size of the file (bytes).
     pub bytes: u64,
+    /// The first members that matched, if it is an archive and archives are opened.
+    pub members: Vec<Member>,
     /// Taken from the cache, not scanned again.
     pub cached: bool,
 }
@@ -183,7 +187,8 @@ pub struct Verdict {
 impl Verdict {
     /// Nothing is known, for this reason.
     pub fn unknown(reason: impl Into<String>, bytes: u64) -> Self {
-        Self { outcome: Outcome::Unknown { reason: reason.into() }, sha256: None, bytes, cached: false }
+        let outcome = Outcome::Unknown { reason: reason.into() };
+        Self { outcome, sha256: None, bytes, members: Vec::new(), cached: false }
     }
 }
 

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::{FileKey, VerdictCache};
 use crate::child::{Child, Launcher, ScanError};
-use crate::examine::{Examination, Examine};
+use crate::examine::{ArchiveLimits, Examination, Examine, Member};
 use crate::open::open_for_scan;
-use crate::protocol::{MAX_NAME_BYTES, Ready, Request, Verdict};
+use crate::protocol::{MAX_NAME_BYTES, Outcome, Ready, Request, Verdict};
 use crate::rules::RuleText;
 use crate::sandbox::Identity;
 
@@ -24,6 +24,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Longest wait of an examination for the next child: many files that each kill one must not end a hunt by patience.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// Members of one archive that a verdict names: verdicts are kept in thousands.
+const MAX_VERDICT_MEMBERS: usize = 16;
 /// How often somebody who waits for a child looks whether it was cancelled.
 const WAIT_TURN: Duration = Duration::from_millis(50);
 
@@ -44,6 +46,8 @@ pub struct ScanOptions {
     pub memory_bytes: u64,
     /// Verdicts that are remembered.
     pub cache_entries: usize,
+    /// How [`Scanner::scan`] opens archives; they stay closed without it.
+    pub archives: Option<ArchiveLimits>,
     /// User that the child becomes; `None` keeps the parent's.
     #[serde(skip)]
     pub identity: Option<Identity>,
@@ -58,6 +62,7 @@ impl Default for ScanOptions {
             timeout_ms: 5_000,
             memory_bytes: 512 << 20,
             cache_entries: 16_384,
+            archives: None,
             identity: None,
         }
     }
@@ -116,8 +121,8 @@ impl Scanner {
         self.options.max_file_bytes
     }
 
-    /// Scans the file at `path`, or says why not; archives stay closed. Returns after the scan's budget and some grace
-    /// at the latest.
+    /// Scans the file at `path`, or says why not; archives are opened as the options say. A file of which a part is not
+    /// known and nothing matched is unknown as a whole. Returns after the scan's budget and some grace at the latest.
     pub fn scan(&mut self, path: &Path) -> Verdict {
         let opened = match open_for_scan(path, self.options.max_file_bytes) {
             Ok(opened) => opened,
@@ -131,9 +136,9 @@ impl Scanner {
             return Verdict::unknown(reason, bytes);
         }
         let time = Duration::from_millis(self.options.timeout_ms);
-        let wanted = Examine { time, archives: None, details: false, cancel: Default::default() };
+        let wanted = Examine { time, archives: self.options.archives, details: false, cancel: Default::default() };
         let found = self.ask(&opened.file, bytes, &path.to_string_lossy(), &wanted);
-        let verdict = Verdict { outcome: found.outcome, sha256: found.sha256, bytes, cached: false };
+        let verdict = verdict(found, bytes);
         // A file that changed meanwhile is another file; its next event scans it again.
         if opened.file.metadata().is_ok_and(|now| FileKey::of(&now) == key) {
             self.cache.put(key, verdict.clone());
@@ -209,6 +214,23 @@ impl Scanner {
         }
         found
     }
+}
+
+/// An examination as one verdict.
+fn verdict(found: Examination, bytes: u64) -> Verdict {
+    let Examination { outcome, sha256, members, .. } = found;
+    let part = members.iter().find_map(|member| match &member.outcome {
+        Outcome::Unknown { reason } => Some(format!("{}: {reason}", String::from_utf8_lossy(&member.inside))),
+        _ => None,
+    });
+    let (mut matched, _): (Vec<Member>, Vec<_>) =
+        members.into_iter().partition(|member| matches!(member.outcome, Outcome::Match { .. }));
+    matched.truncate(MAX_VERDICT_MEMBERS);
+    let outcome = match (outcome, part) {
+        (Outcome::Clean, Some(reason)) if matched.is_empty() => Outcome::Unknown { reason },
+        (outcome, _) => outcome,
+    };
+    Verdict { outcome, sha256, bytes, members: matched, cached: false }
 }
 
 /// The end of a name, at most [`MAX_NAME_BYTES`].

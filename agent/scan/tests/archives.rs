@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use beffroi_scan::job::{Job, Report};
-use beffroi_scan::{ArchiveLimits, ScanOptions, Scanner};
+use beffroi_scan::{ArchiveLimits, Outcome, ScanOptions, Scanner};
 use flate2::write::{DeflateEncoder, GzEncoder};
 use rawzip::{CompressionMethod, ZipArchiveWriter};
 use support::{Ear, Obedient, hear, options, over, start};
@@ -169,6 +169,48 @@ fn the_fifth_archive_stays_closed_and_is_named() {
     let mut shelf = Shelf::new();
     shelf.put("archive", &nested);
     assert_eq!(shelf.scan().1.matches(&shelf.root), ["archive!/d1!/d2!/d3!/d4"]);
+}
+
+#[test]
+fn a_single_file_is_scanned_with_its_members_when_the_options_say_so() {
+    let limits = ArchiveLimits { entries: 100, bytes: 1 << 20, ..ArchiveLimits::default() };
+    let mut open = Shelf::with(ScanOptions { archives: Some(limits), ..options() });
+    open.put("app.jar", &zip(&[("A.class", b"EVIL"), ("B.class", b"good")]));
+    open.put("good.jar", &zip(&[("B.class", b"good")]));
+    open.put("large.zip", &zip(&[("zeros", &vec![0; 2 << 20])]));
+    let (evil, good, large) = (open.root.join("app.jar"), open.root.join("good.jar"), open.root.join("large.zip"));
+    for is_cached in [false, true] {
+        let verdict = open.scanner.scan(&evil);
+        let members: Vec<&[u8]> = verdict.members.iter().map(|member| member.inside.as_slice()).collect();
+        assert_eq!((verdict.outcome, members, verdict.cached), (Outcome::Clean, vec![b"!/A.class".as_slice()], is_cached));
+    }
+    let verdict = open.scanner.scan(&good);
+    assert_eq!((verdict.outcome, verdict.members), (Outcome::Clean, vec![]));
+    let Outcome::Unknown { reason } = open.scanner.scan(&large).outcome else { panic!("a part of it is not known") };
+    assert!(reason.starts_with("!/zeros: ") && reason.contains("1048576 unpacked bytes"), "{reason}");
+    let mut closed = Shelf::with(options());
+    closed.put("app.jar", &fs::read(&evil).unwrap());
+    let verdict = closed.scanner.scan(&closed.root.join("app.jar"));
+    assert_eq!((verdict.outcome, verdict.members), (Outcome::Clean, vec![]));
+}
+
+#[test]
+fn a_zip_that_is_another_one_for_who_reads_it_from_its_beginning_is_unknown() {
+    let (honest, other) = (zip(&[("readme", b"good")]), zip(&[("hidden", b"EVIL but hidden")]));
+    // Two zips behind each other: the last directory counts, the first member is read by who begins at the beginning.
+    Shelf::new().unknown(&[other.as_slice(), &honest].concat(), "archive", "a member at byte 0 that its directory does not name");
+    let mut renamed = honest.clone();
+    renamed[30..36].copy_from_slice(b"x.elf\n");
+    Shelf::new().unknown(&renamed, "!/readme", "its own header calls it \"x.elf\\n\"");
+    let mut method = honest.clone();
+    method[8..10].copy_from_slice(&[0, 0]);
+    Shelf::new().unknown(&method, "!/readme", "its own header says that it is");
+    let mut shelf = Shelf::new();
+    shelf.put("honest.zip", &honest);
+    shelf.put("prefixed.zip", &[&[b'x'; 1_000], honest.as_slice()].concat());
+    shelf.put("empty.zip", &zip(&[]));
+    let (report, ear) = shelf.scan();
+    assert_eq!((report.counters.files_unknown, report.counters.files_scanned), (0, 3), "{:?}", ear.unknown);
 }
 
 /// Changes a number in the directory record of the only member of a zip.

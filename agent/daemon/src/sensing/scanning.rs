@@ -1,10 +1,11 @@
 //! Which files are scanned, and what becomes of a match.
 //!
 //! Owns the queue to the scanner's thread and the thread itself. A file is scanned when it was written and closed, moved,
-//! or started, if it can be a program: by its mode, its first bytes or its name. A match is an `antivirus` event that
-//! carries who did it. A full queue is counted; the sensor declares it as a gap.
+//! or started, if it can be a program or hold one: by its mode, its first bytes or its name. Archives are opened within
+//! `scan.max_archive_bytes`. A match is an `antivirus` event (`matches.rs`). A full queue is counted; the sensor declares it as a gap.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -16,49 +17,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use beffroi_scan::{Hit, Identity, Launcher, Outcome, ScanOptions, Scanner, Verdict, open_for_scan};
+use beffroi_scan::{Identity, Launcher, Outcome, ScanOptions, Scanner, Verdict, open_for_scan};
 use beffroi_schema::batch::Record;
-use beffroi_schema::event::Text;
-use beffroi_schema::{Category, Event, Field, Product, Stream, Value};
+use beffroi_schema::{Category, Event, Field, Stream, Value};
 
+use super::matches::matches;
 use super::{Board, Note};
-use crate::clock::now_us;
 use crate::config::ScanConfig;
 use crate::users::User;
 
 /// Pause before scanning is tried again after no worker could be had.
 const RETRY: Duration = Duration::from_secs(60);
 /// Name endings of scripts and archives that run although nothing else about the file says so.
-const ENDINGS: [&str; 16] =
-    ["jar", "war", "class", "php", "phtml", "jsp", "jspx", "sh", "py", "pl", "rb", "js", "ps1", "vbs", "so", "service"];
+const ENDINGS: [&str; 20] = [
+    "jar", "war", "ear", "zip", "tar", "tgz", "class", "php", "phtml", "jsp", "jspx", "sh", "py", "pl", "rb", "js", "ps1", "vbs",
+    "so", "service",
+];
+/// The same of compressed files. Rotated logs are compressed as well and no business of a scanner of programs.
+const PACKED_ENDINGS: [&str; 6] = [".tar.gz", ".tar.xz", ".tar.zst", ".ko.gz", ".ko.xz", ".ko.zst"];
 /// Started programs whose clean state is remembered by their path: more than a host runs; beyond it the memory starts anew.
 const MAX_CLEAN: usize = 4_096;
 /// First bytes of programs and scripts.
 const MAGICS: [&[u8]; 4] = [b"\x7fELF", b"#!", b"MZ", b"<?ph"];
-/// What an `antivirus` event takes over from the event that caused the scan.
-const COPIED: [Field; 20] = [
-    Field::IMAGE,
-    Field::COMMAND_LINE,
-    Field::PARENT_IMAGE,
-    Field::PARENT_COMMAND_LINE,
-    Field::USER,
-    Field::CURRENT_DIRECTORY,
-    Field::LOGON_ID,
-    Field::PROCESS_ID,
-    Field::PARENT_PROCESS_ID,
-    Field::PROCESS_GUID,
-    Field::PARENT_PROCESS_GUID,
-    Field::CONTAINER_ID,
-    Field::LOGIN_USER,
-    Field::LOGIN_UID,
-    Field::UID,
-    Field::EUID,
-    Field::SESSION_ID,
-    Field::ANCESTOR_GUIDS,
-    Field::ANCESTOR_IMAGES,
-    Field::ANCESTOR_COMMAND_LINES,
-];
-
 struct Job {
     path: PathBuf,
     cause: Event,
@@ -140,7 +120,7 @@ fn files_of(event: &Event) -> Vec<PathBuf> {
         if let Some(Value::Text(text)) = event.get(*field)
             && text.starts_with(b"/")
         {
-            let path = PathBuf::from(std::ffi::OsStr::from_bytes(text));
+            let path = PathBuf::from(OsStr::from_bytes(text));
             if !files.contains(&path) {
                 files.push(path);
             }
@@ -232,15 +212,13 @@ impl ScanRoom {
         let verdict = scanner.scan(&job.path);
         let restarts = scanner.restarts();
         self.note(&verdict);
-        match &verdict.outcome {
-            Outcome::Clean => self.clean.note(&job.path, before, restarts),
-            Outcome::Match { hits } if started || !verdict.cached => {
-                for hit in hits {
-                    let event = antivirus(job, &verdict, hit);
-                    let _ = self.records.send(Note::Record(Stream::Detection, Record::Event(event)));
-                }
+        if verdict.outcome == Outcome::Clean && verdict.members.is_empty() {
+            self.clean.note(&job.path, before, restarts);
+        }
+        if started || !verdict.cached {
+            for event in matches(&job.path, &job.cause, &verdict) {
+                let _ = self.records.send(Note::Record(Stream::Detection, Record::Event(event)));
             }
-            _ => {}
         }
     }
 
@@ -275,6 +253,7 @@ impl ScanRoom {
     fn note(&self, verdict: &Verdict) {
         let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
         match &verdict.outcome {
+            _ if !verdict.members.is_empty() => board.scan.matches += 1,
             Outcome::Match { .. } => board.scan.matches += 1,
             Outcome::Clean => board.scan.clean += 1,
             Outcome::Unknown { reason } => {
@@ -289,10 +268,11 @@ impl ScanRoom {
     }
 }
 
-/// Whether a file can be a program: by mode, first bytes or name.
+/// Whether a file can be a program, or hold one: by mode, first bytes or name.
 fn can_run(path: &Path, max_bytes: u64) -> bool {
-    let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
-    if ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str())) {
+    let lower = |part: Option<&OsStr>| part.and_then(OsStr::to_str).map(str::to_ascii_lowercase).unwrap_or_default();
+    let (name, ending) = (lower(path.file_name()), lower(path.extension()));
+    if ENDINGS.contains(&ending.as_str()) || PACKED_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
         return true;
     }
     let Ok(opened) = open_for_scan(path, max_bytes) else { return false };
@@ -304,28 +284,10 @@ fn begins_like_a_program(file: File) -> bool {
     file.take(4).read_to_end(&mut first).is_ok() && MAGICS.iter().any(|magic| first.starts_with(magic))
 }
 
-fn antivirus(job: &Job, verdict: &Verdict, hit: &Hit) -> Event {
-    let mut event = Event::new(Category::Antivirus, Product::Linux, now_us());
-    for field in COPIED {
-        event.set_some(field, job.cause.get(field).cloned());
-    }
-    let strings: Vec<Text> = hit.strings.iter().map(|text| text.as_bytes().into()).collect();
-    event
-        .set(Field::SIGNATURE, hit.rule.as_str())
-        .set(Field::FILENAME, job.path.as_os_str().as_bytes())
-        .set(Field::RULE_NAMESPACE, hit.namespace.as_str())
-        .set(Field::MATCHED_STRINGS, Value::List(strings.into()))
-        .set(Field::SCAN_OUTCOME, verdict.outcome.name())
-        .set(Field::FILE_BYTES, verdict.bytes)
-        .set(Field::ACTION, "none");
-    if let Some(sha256) = &verdict.sha256 {
-        event.set(Field::SHA256, sha256.as_str()).set(Field::HASHES, format!("SHA256={sha256}"));
-    }
-    event
-}
-
 #[cfg(test)]
 mod tests {
+    use beffroi_schema::Product;
+
     use super::*;
 
     #[test]
@@ -379,26 +341,13 @@ mod tests {
             path
         };
         assert!(!can_run(&file("a.log", b"text"), 100));
+        assert!(!can_run(&file("a.log.gz", b"\x1f\x8b"), 100));
+        assert!(can_run(&file("a.Tar.GZ", b"\x1f\x8b"), 100) && can_run(&file("a.zip", b"PK"), 100));
         assert!(can_run(&file("b.JSP", b"text"), 100));
         assert!(can_run(&file("c", b"#!/bin/sh"), 100));
         assert!(can_run(&file("d", b"\x7fELF..."), 100));
         let executable = file("e", b"text");
         std::fs::set_permissions(&executable, std::fs::Permissions::from_mode(0o755)).unwrap();
         assert!(can_run(&executable, 100));
-    }
-
-    #[test]
-    fn a_match_says_who_did_it() {
-        let mut cause = Event::new(Category::FileChange, Product::Linux, 1);
-        cause.set(Field::IMAGE, "/usr/bin/curl").set(Field::PROCESS_GUID, "g").set(Field::TARGET_FILENAME, "/tmp/x");
-        let job = Job { path: "/tmp/x".into(), cause };
-        let verdict = Verdict { outcome: Outcome::Clean, sha256: Some("ab".into()), bytes: 3, cached: false };
-        let hit = Hit { rule: "Evil".into(), namespace: "n".into(), strings: vec!["$a@0x0".into()], ..Default::default() };
-        let event = antivirus(&job, &verdict, &hit);
-        assert_eq!(event.text(Field::SIGNATURE), "Evil");
-        assert_eq!(event.text(Field::FILENAME), "/tmp/x");
-        assert_eq!(event.text(Field::IMAGE), "/usr/bin/curl");
-        assert_eq!(event.text(Field::PROCESS_GUID), "g");
-        assert_eq!(event.stream(), Stream::Detection);
     }
 }

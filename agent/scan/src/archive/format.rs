@@ -11,10 +11,18 @@ pub(crate) enum Format {
     Zip,
     /// Tar, with or without a signature.
     Tar,
-    /// Gzip; what it holds may be a tar.
-    Gzip,
+    /// A compressed stream; what it holds may be a tar.
+    Packed(Packing),
     /// Known, but not opened.
     Closed(&'static str),
+}
+
+/// A way to compress a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Packing {
+    Gzip,
+    Xz,
+    Zstd,
 }
 
 /// Size of a tar header, and enough for every signature.
@@ -24,13 +32,15 @@ const ZIP_END_BYTES: u64 = 22;
 /// Where a zip's last record can begin: a comment has at most 65,535 bytes.
 const ZIP_SEARCH_BYTES: u64 = ZIP_END_BYTES + 65_535;
 
+/// Compressed streams, by their first bytes.
+const PACKED: [(&[u8], Packing); 3] =
+    [(b"\x1f\x8b\x08", Packing::Gzip), (b"\xfd7zXZ\0", Packing::Xz), (b"\x28\xb5\x2f\xfd", Packing::Zstd)];
+
 /// Formats that are recognised only, by their first bytes.
-const CLOSED: [(&[u8], &str); 9] = [
+const CLOSED: [(&[u8], &str); 7] = [
     (b"7z\xbc\xaf\x27\x1c", "7-Zip"),
     (b"Rar!\x1a\x07", "RAR"),
-    (b"\xfd7zXZ\0", "xz"),
     (b"BZh", "bzip2"),
-    (b"\x28\xb5\x2f\xfd", "Zstandard"),
     (b"MSCF\0\0\0\0", "cabinet"),
     (b"!<arch>\ndebian-binary", "Debian package"),
     (b"\xed\xab\xee\xdb", "RPM package"),
@@ -44,8 +54,8 @@ pub(super) fn of(source: &Source<'_>) -> Option<Format> {
     if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") || head.starts_with(b"PK\x07\x08PK\x03\x04") {
         return Some(Format::Zip);
     }
-    if head.starts_with(b"\x1f\x8b\x08") {
-        return Some(Format::Gzip);
+    if let Some((_, packing)) = PACKED.iter().find(|(signature, _)| head.starts_with(signature)) {
+        return Some(Format::Packed(*packing));
     }
     if is_tar(head) {
         return Some(Format::Tar);
@@ -112,7 +122,8 @@ mod tests {
         tar.append_data(&mut header, "a", &b"x"[..]).unwrap();
         assert_eq!(of_bytes(&tar.into_inner().unwrap()), Some(Format::Tar));
         assert_eq!(of_bytes(b"PK\x05\x06"), Some(Format::Zip));
-        assert_eq!(of_bytes(b"\x1f\x8b\x08\0"), Some(Format::Gzip));
+        assert_eq!(of_bytes(b"\x1f\x8b\x08\0"), Some(Format::Packed(Packing::Gzip)));
+        assert_eq!(of_bytes(b"\xfd7zXZ\0\0"), Some(Format::Packed(Packing::Xz)));
         assert_eq!(of_bytes(b"BZh91AY&SY..."), Some(Format::Closed("bzip2")));
         assert_eq!(of_bytes(b"7z\xbc\xaf\x27\x1c"), Some(Format::Closed("7-Zip")));
     }

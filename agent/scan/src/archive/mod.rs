@@ -1,4 +1,5 @@
-//! What is inside archives, in the worker: zip (jar, war, ear), tar, gzip and tar in gzip, known by their content.
+//! What is inside archives, in the worker: zip (jar, war, ear), tar, gzip, xz, Zstandard and tar in these, known by their
+//! content.
 //!
 //! Owns the walk from archive to member to archive within a depth, under one [`Purse`] for the outermost file. Each
 //! member is judged as a file of its own. Nothing is unpacked to disk, names of members are data, links and devices in
@@ -6,9 +7,10 @@
 //! known) is reported as unknown with its reason; after a spent budget the walk ends at once.
 
 mod format;
-mod gzip;
 mod purse;
 mod source;
+mod stray;
+mod stream;
 mod tar;
 mod zip;
 
@@ -59,7 +61,7 @@ impl<'a, 't> Visitor<'a, 't> {
         match format {
             Format::Zip => self.zip(source, inside, depth),
             Format::Tar => self.tar(source.reader(), inside, depth),
-            Format::Gzip => self.gzip(source, inside, depth),
+            Format::Packed(packing) => self.packed(packing, source, inside, depth),
             Format::Closed(_) => Stop::No,
         }
     }
