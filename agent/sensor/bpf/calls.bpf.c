@@ -23,15 +23,17 @@ struct {
 } exit_calls SEC(".maps");
 
 /*
- * Which numbers mean something here in either table. Set before the programs are loaded, so that the others, which are
- * most calls of a busy host, leave after one load and one comparison.
+ * Which numbers mean something here in either table, on which way. Set before the programs are loaded, so that the others,
+ * which are most calls of a busy host, leave after one load and one comparison.
  */
 const volatile __u8 wanted[TABLE] = {};
+#define ON_THE_WAY_IN 1
+#define ON_THE_WAY_OUT 2
 
 /* Where a number's program stands; behind both tables, where nothing is, when it has none. */
-static __always_inline __u32 place_of(__u64 number)
+static __always_inline __u32 place_of(__u64 number, __u8 way)
 {
-	if (number >= TABLE || !wanted[number])
+	if (number >= TABLE || !(wanted[number] & way))
 		return 2 * TABLE;
 	return is_compat() ? TABLE + number : number;
 }
@@ -39,7 +41,7 @@ static __always_inline __u32 place_of(__u64 number)
 SEC("tp_btf/sys_enter")
 int BPF_PROG(on_enter, const struct pt_regs *regs, long id)
 {
-	__u32 place = place_of(id);
+	__u32 place = place_of(id, ON_THE_WAY_IN);
 
 	if (place < 2 * TABLE)
 		bpf_tail_call(ctx, &enter_calls, place);
@@ -50,9 +52,9 @@ SEC("tp_btf/sys_exit")
 int BPF_PROG(on_leave, const struct pt_regs *regs, long ret)
 {
 #if defined(__TARGET_ARCH_x86)
-	__u32 place = place_of(regs->orig_ax);
+	__u32 place = place_of(regs->orig_ax, ON_THE_WAY_OUT);
 #else
-	__u32 place = place_of(regs->syscallno);
+	__u32 place = place_of(regs->syscallno, ON_THE_WAY_OUT);
 #endif
 
 	if (place < 2 * TABLE)
