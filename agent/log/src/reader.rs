@@ -367,17 +367,15 @@ impl LogReader {
 
     /// How far the segment may be read: to the published position, or whole once it is closed.
     fn set_limit(&self, current: &mut Current) -> Result<()> {
-        let length = current.file.metadata().map_err(|e| Error::io("inspect", &current.path, e))?.len();
-        match self.state {
-            Some(state) => {
-                current.is_sealed = current.base < state.segment_base;
-                current.limit = if current.is_sealed { length } else { state.position };
-            }
-            None => {
-                current.is_sealed = files::list(&self.dir)?.bases.last().is_some_and(|last| *last > current.base);
-                current.limit = length;
-            }
-        }
+        current.is_sealed = match self.state {
+            Some(state) => current.base < state.segment_base,
+            None => files::list(&self.dir)?.bases.last().is_some_and(|last| *last > current.base),
+        };
+        current.limit = match self.state {
+            // The common case of a tail that is looked at again and again: no question to the file system.
+            Some(state) if !current.is_sealed => state.position,
+            _ => current.file.metadata().map_err(|e| Error::io("inspect", &current.path, e))?.len(),
+        };
         Ok(())
     }
 

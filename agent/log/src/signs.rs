@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::{Path, PathBuf};
 
-use inotify::{EventMask, Inotify, WatchMask};
+use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
 
 use crate::files::STATE_NAME;
 
@@ -19,8 +19,8 @@ const SIGNS_BYTES: usize = 4096;
 #[derive(Debug)]
 pub struct Signs {
     inotify: Inotify,
-    states: Vec<PathBuf>,
-    are_complete: bool,
+    /// Each log's state file, and its watch if it has one.
+    states: Vec<(PathBuf, Option<WatchDescriptor>)>,
 }
 
 impl Signs {
@@ -29,37 +29,45 @@ impl Signs {
     /// # Errors
     /// The operating system gives no inotify instance (`fs.inotify.max_user_instances`).
     pub fn of<P: AsRef<Path>>(dirs: impl IntoIterator<Item = P>) -> io::Result<Self> {
-        let states = dirs.into_iter().map(|dir| dir.as_ref().join(STATE_NAME)).collect();
-        let mut signs = Self { inotify: Inotify::init()?, states, are_complete: false };
+        let states = dirs.into_iter().map(|dir| (dir.as_ref().join(STATE_NAME), None)).collect();
+        let mut signs = Self { inotify: Inotify::init()?, states };
         signs.rearm();
         Ok(signs)
     }
 
     /// Whether every log can give signs. If not, call [`Signs::rearm`] now and then, and look at the logs meanwhile.
     pub fn are_complete(&self) -> bool {
-        self.are_complete
+        self.states.iter().all(|(_, watch)| watch.is_some())
     }
 
-    /// Looks for logs that give no signs yet. Whoever calls it must look at the logs afterwards.
+    /// Looks for logs that give no signs yet. Whoever calls it must look at all logs afterwards.
     pub fn rearm(&mut self) {
         let mask = WatchMask::MODIFY | WatchMask::ATTRIB | WatchMask::DELETE_SELF | WatchMask::MOVE_SELF;
         let mut watches = self.inotify.watches();
-        // Watching the same file again changes nothing.
-        self.are_complete = self.states.iter().map(|state| watches.add(state, mask)).filter(Result::is_err).count() == 0;
+        for (state, watch) in &mut self.states {
+            // Watching the same file again changes nothing.
+            *watch = watches.add(state, mask).ok();
+        }
     }
 
-    /// Takes the signs that were given. Whoever calls it must look at the logs afterwards.
+    /// Takes the signs that were given: the logs to look at now, by their places in what [`Signs::of`] was given. The same
+    /// one may be named several times.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when there is none.
-    pub fn take(&mut self) -> io::Result<()> {
+    pub fn take(&mut self) -> io::Result<Vec<usize>> {
         let mut buffer = [0; SIGNS_BYTES];
-        // Anything but news: a state file was replaced or removed, or there were too many signs to keep.
-        let is_news_only = self.inotify.read_events(&mut buffer)?.all(|event| event.mask == EventMask::MODIFY);
+        let (mut logs, mut is_news_only) = (Vec::new(), true);
+        for event in self.inotify.read_events(&mut buffer)? {
+            // Anything else: a state file was replaced or removed, or there were too many signs to keep.
+            is_news_only &= event.mask == EventMask::MODIFY;
+            logs.extend(self.states.iter().position(|(_, watch)| watch.as_ref() == Some(&event.wd)));
+        }
         if !is_news_only {
             self.rearm();
+            logs = (0..self.states.len()).collect();
         }
-        Ok(())
+        Ok(logs)
     }
 }
 
@@ -80,10 +88,11 @@ mod tests {
     use super::*;
     use crate::{LogWriter, Options};
 
-    fn is_given(signs: &mut Signs) -> bool {
+    /// The logs that gave a sign.
+    fn given(signs: &mut Signs) -> Vec<usize> {
         match signs.take() {
-            Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Ok(logs) => logs,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Vec::new(),
             Err(error) => panic!("{error}"),
         }
     }
@@ -96,14 +105,15 @@ mod tests {
         assert!(!signs.are_complete(), "there is no log yet");
         let mut writers = dirs.clone().map(|dir| LogWriter::open(dir, Options::default()).expect("log").0);
         signs.rearm();
-        assert!(signs.are_complete() && !is_given(&mut signs));
-        for writer in &mut writers {
+        assert!(signs.are_complete() && given(&mut signs).is_empty());
+        for (place, writer) in writers.iter_mut().enumerate() {
             writer.append(1, b"x").expect("append");
-            assert!(!is_given(&mut signs), "nobody may read it yet");
+            assert!(given(&mut signs).is_empty(), "nobody may read it yet");
             writer.sync().expect("sync");
-            assert!(is_given(&mut signs) && !is_given(&mut signs));
+            assert_eq!(given(&mut signs), [place]);
+            assert!(given(&mut signs).is_empty());
             writer.sync().expect("sync");
-            assert!(!is_given(&mut signs), "there is nothing new");
+            assert!(given(&mut signs).is_empty(), "there is nothing new");
         }
         drop(writers);
     }
@@ -117,13 +127,14 @@ mod tests {
         let mut signs = Signs::of([&log]).expect("signs");
         assert!(signs.are_complete());
         std::fs::remove_dir_all(&log).expect("remove");
-        assert!(is_given(&mut signs) && !signs.are_complete());
+        assert_eq!(given(&mut signs), [0]);
+        assert!(!signs.are_complete());
         let mut writer = open();
         signs.rearm();
-        while is_given(&mut signs) {}
+        while !given(&mut signs).is_empty() {}
         assert!(signs.are_complete());
         writer.append(1, b"x").expect("append");
         writer.sync().expect("sync");
-        assert!(is_given(&mut signs));
+        assert_eq!(given(&mut signs), [0]);
     }
 }

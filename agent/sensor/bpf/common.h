@@ -104,7 +104,8 @@ static __always_inline __u64 arg(const struct pt_regs *regs, bool compat, int at
 
 /*
  * The programs of one system call: calls.bpf.c jumps to them by its number. They belong to these two tracepoints, but are
- * not attached there themselves: fifty attached syscall tracepoints take seconds to detach, two take nothing.
+ * not attached there themselves: fifty attached syscall tracepoints take seconds to detach, two take nothing (README.md says
+ * what either costs).
  */
 #define ENTER(name)                    \
 	SEC("tp_btf/sys_enter")        \

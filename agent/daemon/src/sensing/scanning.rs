@@ -2,7 +2,8 @@
 //!
 //! Owns the queue to the scanner's thread and the thread itself. A file is scanned when it was written and closed, moved,
 //! or started, if it can be a program or hold one: by its mode, its first bytes or its name. Archives are opened within
-//! `scan.max_archive_bytes`. A match is an `antivirus` event (`matches.rs`). A full queue is counted; the sensor declares it as a gap.
+//! `scan.max_archive_bytes`. A match is an `antivirus` event (`matches.rs`). A full queue is counted; the sensor declares it
+//! as a gap.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;

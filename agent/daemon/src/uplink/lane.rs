@@ -39,6 +39,8 @@ pub(super) struct Lane {
     cursor: CursorFile,
     next: Option<Record>,
     in_flight: bool,
+    /// Everything was read, and nothing has been heard of since.
+    is_read: bool,
     blocked_until: Option<Instant>,
     /// Why the gateway does not take the next batch, if so.
     pub(super) blocked: Option<String>,
@@ -64,6 +66,7 @@ impl Lane {
             cursor,
             next: None,
             in_flight: false,
+            is_read: false,
             blocked_until: None,
             blocked: None,
             damaged_bytes: 0,
@@ -71,9 +74,14 @@ impl Lane {
         })
     }
 
-    /// Whether a batch can be sent now. Looks at the log when none is held.
+    /// There may be something new in the log.
+    pub(super) fn hear(&mut self) {
+        self.is_read = false;
+    }
+
+    /// Whether a batch can be sent now. Looks at the log when none is held, unless it was read and nothing was heard since.
     pub(super) fn is_ready(&mut self) -> bool {
-        if self.in_flight || self.blocked_until.is_some_and(|until| until > Instant::now()) {
+        if self.in_flight || self.is_read || self.blocked_until.is_some_and(|until| until > Instant::now()) {
             return false;
         }
         while self.next.is_none() {
@@ -85,7 +93,10 @@ impl Lane {
                 }
                 // Evicted: the gap that stands for it comes next.
                 Ok(Some(Read::Skipped(_))) => {}
-                Ok(None) => return false,
+                Ok(None) => {
+                    self.is_read = true;
+                    return false;
+                }
                 Err(error) => {
                     tracing::error!(log = %self.log.display(), %error, "the spool cannot be read");
                     self.block(error.to_string());
@@ -126,6 +137,7 @@ impl Lane {
     /// It did not arrive: the same batch goes again, unless the spool has replaced it meanwhile.
     pub(super) fn failed(&mut self) {
         self.in_flight = false;
+        self.is_read = false;
         if let Some(record) = self.next.take()
             && let Err(error) = self.reader.seek(record.offset)
         {

@@ -138,10 +138,13 @@ impl Uplink {
             self.status.now.certificate_not_after = self.renewal.not_after();
             self.status.write_if_due(false);
             // Before the look: what comes in between rings.
-            let patience = bell.patience();
+            if bell.is_look_due() {
+                self.hear_all();
+            }
             let pause = self.turn(&mut sending).await;
+            let patience = bell.patience();
             tokio::select! {
-                () = bell.rung(), if pause.is_none() => {}
+                streams = bell.rung(), if pause.is_none() => streams.into_iter().for_each(|stream| self.lanes[stream].hear()),
                 Some(done) = sending.join_next(), if !sending.is_empty() => self.take_joined(done),
                 () = tokio::time::sleep(pause.unwrap_or(patience)) => {}
                 _ = stop.changed() => {}
@@ -149,6 +152,10 @@ impl Uplink {
         }
         drop(polling);
         self.drain(sending).await;
+    }
+
+    fn hear_all(&mut self) {
+        self.lanes.iter_mut().for_each(Lane::hear);
     }
 
     /// Tells the task that waits for orders over which connection.
@@ -360,6 +367,7 @@ impl Uplink {
         loop {
             // The sensor stops first: its last batches still go, as long as the gateway takes them.
             if self.status.now.state == UplinkState::Sending && Instant::now() < deadline {
+                self.hear_all();
                 self.turn(&mut sending).await;
             }
             match tokio::time::timeout_at(deadline, sending.join_next()).await {

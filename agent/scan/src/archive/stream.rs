@@ -18,6 +18,21 @@ const ZSTD_WINDOW_LOG: u32 = 27;
 /// Memory of an xz stream (KiB): `xz -9` needs 65 MiB.
 const XZ_MEMORY_KIB: u32 = 128 << 10;
 
+/// Enough of a stream to tell a tar, and why there is no more of it, if so.
+struct Head {
+    bytes: Vec<u8>,
+    error: Failure,
+}
+
+/// Gives an error that was met before, once: not every reader meets it again.
+struct Failure(Option<std::io::Error>);
+
+impl Read for Failure {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        self.0.take().map_or(Ok(0), Err)
+    }
+}
+
 impl Visitor<'_, '_> {
     /// Walks a compressed stream. A tar inside of it is no further level: `a.tar.gz!/b`.
     pub(super) fn packed(&mut self, packing: Packing, source: &Source<'_>, inside: &[u8], depth: u32) -> Stop {
@@ -48,24 +63,24 @@ impl Visitor<'_, '_> {
         }
     }
 
-    /// Enough of a stream to tell a tar. An error comes again with the next read, which reports it.
-    fn head(&self, stream: &mut impl Read) -> Vec<u8> {
-        let mut head = Vec::with_capacity(HEAD_BYTES);
-        let _ = self.purse.metered(stream).take(HEAD_BYTES as u64).read_to_end(&mut head);
-        head
+    fn head(&self, stream: &mut impl Read) -> Head {
+        let mut bytes = Vec::with_capacity(HEAD_BYTES);
+        let read = self.purse.metered(stream).take(HEAD_BYTES as u64).read_to_end(&mut bytes);
+        Head { bytes, error: Failure(read.err()) }
     }
 
-    fn unpacked(&mut self, head: Vec<u8>, rest: impl Read, name: Option<Vec<u8>>, inside: &[u8], depth: u32) -> Stop {
-        let purse = self.purse;
-        if is_tar(&head) {
-            return self.tar(Cursor::new(head).chain(rest), inside, depth);
+    fn unpacked(&mut self, head: Head, rest: impl Read, name: Option<Vec<u8>>, inside: &[u8], depth: u32) -> Stop {
+        let (purse, is_tar) = (self.purse, is_tar(&head.bytes));
+        let head = Cursor::new(head.bytes).chain(head.error);
+        if is_tar {
+            return self.tar(head.chain(rest), inside, depth);
         }
         if purse.is_spent() || !purse.take_entry() {
             return self.spent(inside);
         }
         let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| self.stem(inside).into_bytes());
         let place = Self::place(inside, &name);
-        self.member(Cursor::new(head).chain(purse.metered(rest)), &place, depth, |_| None)
+        self.member(head.chain(purse.metered(rest)), &place, depth, |_| None)
     }
 
     /// The archive's own name without its ending.
