@@ -22,6 +22,9 @@ pub const CONTENT_TYPE_BLOB: &str = "application/vnd.beffroi.blob.v1";
 pub const TOPIC_EVENTS: &str = "events.v1";
 /// Matches as JSON ([`crate::alert::Match`]). Key: match id in hex.
 pub const TOPIC_ALERTS: &str = "alerts.v1";
+/// Events that correlations refer to, as JSON, and the state of correlations over them. Key: tenant, so that one detector
+/// sees all of a tenant's.
+pub const TOPIC_DETECTIONS: &str = "detections.v1";
 /// What could not be processed, as JSON ([`crate::alert::DeadLetter`]). Key: the original key.
 pub const TOPIC_DLQ: &str = "dlq.v1";
 /// `Signed` envelopes, encoded (key: order id in hex), and the rule texts they name (key: SHA-256 in hex, header
@@ -35,11 +38,15 @@ pub const TOPIC_AUDIT: &str = "audit.v1";
 
 /// Consumer group of the detector.
 pub const GROUP_DETECT: &str = "detect";
+/// Consumer group of the detector's correlations.
+pub const GROUP_CORRELATE: &str = "correlate";
 /// Consumer group of the store.
 pub const GROUP_STORE: &str = "store";
 
 /// Record header: microseconds since 1970 in decimal, stamped once by the gateway.
 pub const HEADER_RECEIVED_AT: &str = "beffroi-received-at";
+/// Record header on `detections.v1`: the record is a piece of state, `id/index/pieces`, and not a detection.
+pub const HEADER_STATE: &str = "beffroi-state";
 /// Record header: tenant of the client certificate.
 pub const HEADER_TENANT: &str = "beffroi-tenant";
 /// Record header: peer address that the gateway saw.

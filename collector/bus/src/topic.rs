@@ -1,4 +1,4 @@
-//! The six topics of Beffroi: their names, how many partitions they have, how long they are kept.
+//! The seven topics of Beffroi: their names, how many partitions they have, how long they are kept.
 //!
 //! Owns nothing but the table. Names come from the contract; a configured prefix is put before them by the transport.
 
@@ -16,6 +16,8 @@ pub enum Topic {
     Events,
     /// Matches as JSON.
     Alerts,
+    /// What correlations work on: events that single rules matched, by tenant, and the state over them, as JSON.
+    Detections,
     /// What could not be processed, as JSON.
     DeadLetters,
     /// Signed orders; every gateway reads all of them. One partition.
@@ -28,13 +30,15 @@ pub enum Topic {
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Self; 6] = [Self::Events, Self::Alerts, Self::DeadLetters, Self::Orders, Self::Control, Self::Audit];
+    pub const ALL: [Self; 7] =
+        [Self::Events, Self::Alerts, Self::Detections, Self::DeadLetters, Self::Orders, Self::Control, Self::Audit];
 
     /// Name before the configured prefix.
     pub fn name(self) -> &'static str {
         match self {
             Self::Events => wire::TOPIC_EVENTS,
             Self::Alerts => wire::TOPIC_ALERTS,
+            Self::Detections => wire::TOPIC_DETECTIONS,
             Self::DeadLetters => wire::TOPIC_DLQ,
             Self::Orders => wire::TOPIC_ORDERS,
             Self::Control => wire::TOPIC_CONTROL,
@@ -50,7 +54,7 @@ impl Topic {
     /// Partitions, when the events topic has `events` of them. Topics that need one order for all have one.
     pub fn partitions(self, events: u32) -> u32 {
         match self {
-            Self::Events | Self::Alerts | Self::DeadLetters => events,
+            Self::Events | Self::Alerts | Self::Detections | Self::DeadLetters => events,
             Self::Orders | Self::Control | Self::Audit => 1,
         }
     }
@@ -63,7 +67,7 @@ impl Topic {
     /// How long records are kept, in hours, when events are kept `hours`; `None` is for good.
     pub fn retention_hours(self, hours: u32) -> Option<u32> {
         match self {
-            Self::Events | Self::Alerts | Self::DeadLetters => Some(hours),
+            Self::Events | Self::Alerts | Self::Detections | Self::DeadLetters => Some(hours),
             Self::Orders => Some(hours.max(ORDERS_MIN_RETENTION_HOURS)),
             Self::Control | Self::Audit => None,
         }

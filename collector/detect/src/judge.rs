@@ -7,12 +7,14 @@ use std::sync::Arc;
 use base64::Engine as _;
 use beffroi_bus::Record as BusRecord;
 use beffroi_engine::Detector;
+use beffroi_engine::correlate::Correlator;
 use beffroi_schema::AgentId;
 use beffroi_schema::alert::{DeadLetter, Match};
 use beffroi_schema::batch::{BatchError, Contents, Envelope, Record};
 use beffroi_schema::ids::EventId;
 use beffroi_schema::wire;
 
+use crate::correlate::Detection;
 use crate::evidence::Scene;
 
 /// The rules in force, as one unit that is swapped whole.
@@ -23,6 +25,17 @@ pub struct RulesInForce {
     pub ruleset: Arc<str>,
     /// Engine and version.
     pub engine: Arc<str>,
+    /// The correlations, without state.
+    pub correlations: Correlator<EventId>,
+}
+
+/// What the rules say of one batch.
+#[derive(Debug, Default)]
+pub struct Judged {
+    /// Matches of rules that alert on their own.
+    pub matches: Vec<Match>,
+    /// Events that correlations refer to.
+    pub detections: Vec<Detection>,
 }
 
 /// A batch whose envelope, signature and content hold.
@@ -104,7 +117,7 @@ pub fn open(record: &BusRecord) -> Result<Opened, Refusal> {
 }
 
 /// Evaluates every event of an opened batch.
-pub fn evaluate(opened: &Opened, rules: &RulesInForce, labels: BTreeMap<String, String>, detected_at: i64) -> Vec<Match> {
+pub fn evaluate(opened: &Opened, rules: &RulesInForce, labels: BTreeMap<String, String>, detected_at: i64) -> Judged {
     let header = &opened.envelope.header;
     let scene = Scene {
         tenant: header.tenant.clone(),
@@ -117,13 +130,21 @@ pub fn evaluate(opened: &Opened, rules: &RulesInForce, labels: BTreeMap<String, 
         ruleset: rules.ruleset.clone(),
         engine: rules.engine.clone(),
     };
-    let mut matches = Vec::new();
+    let mut judged = Judged::default();
+    let correlations = &rules.correlations;
     for record in &opened.contents.records {
         let Record::Event(event) = record else { continue };
         let id = EventId { agent: header.agent, epoch: header.epoch, stream: header.stream, seq: event.seq };
-        matches.extend(rules.detector.evaluate(event).into_iter().map(|found| scene.record(event, id, found)));
+        let found = rules.detector.evaluate(event);
+        let referred = found.iter().filter(|found| correlations.refers_to(&found.rule.id));
+        let ids: Vec<String> = referred.clone().map(|found| found.rule.id.clone()).collect();
+        if let Some(first) = referred.clone().next() {
+            judged.detections.push(Detection { rules: ids, evidence: scene.record(event, id, first.clone()) });
+        }
+        let alone = found.into_iter().filter(|found| correlations.alerts_alone(&found.rule.id));
+        judged.matches.extend(alone.map(|found| scene.record(event, id, found)));
     }
-    matches
+    judged
 }
 
 /// The record as a dead letter: whole, with its place and the reason.

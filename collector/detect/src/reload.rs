@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use beffroi_engine::correlate::{CorrelateOptions, Correlator};
 use beffroi_engine::{Detector, RuleSet, compile};
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::mpsc;
@@ -52,8 +53,11 @@ pub fn load_rules(paths: &[PathBuf]) -> Result<RulesInForce, RulesError> {
     }
     let detector = compile(&set).map_err(|error| RulesError::Compile(error.to_string()))?;
     metrics::gauge!("beffroi_detect_rules").set(set.rules().len() as f64);
+    let correlations =
+        Correlator::new(&set, CorrelateOptions::default()).map_err(|error| RulesError::Compile(error.to_string()))?;
+    metrics::gauge!("beffroi_detect_correlations").set(set.correlations().len() as f64);
     let engine = Arc::from(detector.name());
-    Ok(RulesInForce { detector: Box::new(detector), ruleset: set.hash().into(), engine })
+    Ok(RulesInForce { detector: Box::new(detector), ruleset: set.hash().into(), engine, correlations })
 }
 
 /// Watches `paths` and swaps a changed rule set in until `shutdown`.

@@ -17,7 +17,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::chains::{Chains, Link};
-use crate::judge::{self, Refusal, RulesInForce};
+use crate::correlate::{self, Detection};
+use crate::judge::{self, Judged, Refusal, RulesInForce};
 use crate::options::DetectOptions;
 use crate::reload::{self, RulesError};
 
@@ -46,6 +47,7 @@ pub struct DetectHandle {
     health: Arc<Mutex<RoleHealth>>,
     rules: Arc<ArcSwap<RulesInForce>>,
     task: JoinHandle<()>,
+    correlations: correlate::Handle,
 }
 
 impl DetectHandle {
@@ -53,6 +55,7 @@ impl DetectHandle {
     pub fn health(&self) -> RoleHealth {
         let health = self.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let rules = self.rules.load();
+        let health = self.correlations.figures(health);
         health.figure("rules", rules.detector.rules().len()).figure("ruleset", &rules.ruleset).figure("engine", &rules.engine)
     }
 
@@ -61,6 +64,7 @@ impl DetectHandle {
         if let Err(error) = self.task.await {
             tracing::error!(%error, "the detector ended badly");
         }
+        self.correlations.join().await;
     }
 }
 
@@ -82,6 +86,7 @@ pub async fn start(
         tokio::spawn(reload::watch(options.rules.clone(), rules.clone(), shutdown.clone()));
     }
     let consumer = bus.subscribe(Topic::Events, &options.group).await?;
+    let correlations = correlate::start(options.lateness_us(), bus.clone(), rules.clone(), shutdown.clone()).await?;
     let health = Arc::new(Mutex::new(RoleHealth::ready("detect", "waiting for events")));
     let service = Service {
         bus,
@@ -93,13 +98,14 @@ pub async fn start(
         last_received: None,
     };
     let task = tokio::spawn(service.run(shutdown));
-    Ok(DetectHandle { health, rules, task })
+    Ok(DetectHandle { health, rules, task, correlations })
 }
 
 /// What one turn found.
 #[derive(Default)]
 struct Findings {
     matches: Vec<Match>,
+    detections: Vec<Detection>,
     letters: Vec<DeadLetter>,
     events: u64,
 }
@@ -196,11 +202,13 @@ impl Service {
 async fn publish(bus: &Bus, findings: Findings) -> Result<(), BusError> {
     let matches = findings.matches.iter().map(|found| (Topic::Alerts, json_record(found.match_id.to_string(), found)));
     let letters = findings.letters.iter().map(|letter| (Topic::DeadLetters, json_record(letter.key.clone(), letter)));
-    let sends = matches.chain(letters).map(|(topic, record)| bus.publish(topic, record));
+    // One tenant, one partition: its correlations see all of its hosts.
+    let detections = findings.detections.iter().map(|one| (Topic::Detections, json_record(one.evidence.tenant.clone(), one)));
+    let sends = matches.chain(detections).chain(letters).map(|(topic, record)| bus.publish(topic, record));
     try_join_all(sends).await.map(drop)
 }
 
-fn json_record(key: String, value: &impl serde::Serialize) -> Outgoing {
+pub(crate) fn json_record(key: String, value: &impl serde::Serialize) -> Outgoing {
     let value = serde_json::to_vec(value).expect("records of the contract are always JSON");
     let headers = vec![(wire::HEADER_CONTENT_TYPE.to_string(), b"application/json".to_vec())];
     Outgoing { key: key.into_bytes(), headers, value: Bytes::from(value) }
@@ -212,9 +220,10 @@ fn judge_all(records: &[BusRecord], rules: &RulesInForce, chains: &Mutex<Chains>
     for record in records {
         let now = jiff::Timestamp::now().as_microsecond();
         let judged = catch_unwind(AssertUnwindSafe(|| judge_one(record, rules, chains, control, now)));
-        let judged = judged.unwrap_or(Err(Refusal::Panicked)).map(|(events, matches)| {
+        let judged = judged.unwrap_or(Err(Refusal::Panicked)).map(|(events, judged)| {
             findings.events += events;
-            findings.matches.extend(matches);
+            findings.matches.extend(judged.matches);
+            findings.detections.extend(judged.detections);
         });
         if let Err(refusal) = judged {
             tracing::warn!(partition = record.partition, offset = record.offset, code = refusal.code(), reason = %refusal, "batch put aside");
@@ -233,7 +242,7 @@ fn judge_one(
     chains: &Mutex<Chains>,
     control: &Control,
     now: i64,
-) -> Result<(u64, Vec<Match>), Refusal> {
+) -> Result<(u64, Judged), Refusal> {
     let opened = judge::open(record)?;
     let header = &opened.envelope.header;
     let link = chains.lock().unwrap_or_else(PoisonError::into_inner).link(&opened.envelope, &opened.contents.records)?;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use beffroi_bus::{Record as BusRecord, Topic};
 use beffroi_detect::{Chains, Link, RulesInForce, dead_letter, evaluate, open};
+use beffroi_engine::correlate::{CorrelateOptions, Correlator};
 use beffroi_engine::{Detector, RuleSet, compile};
 use beffroi_schema::batch::{BatchBuilder, Envelope, Header, HostInfo, Record, SealedBatch};
 use beffroi_schema::event::Value;
@@ -74,7 +75,8 @@ fn rules() -> RulesInForce {
     assert!(problems.is_empty(), "{problems:?}");
     let detector = compile(&set).unwrap();
     let engine = detector.name().into();
-    RulesInForce { detector: Box::new(detector), ruleset: set.hash().into(), engine }
+    let correlations = Correlator::new(&set, CorrelateOptions::default()).unwrap();
+    RulesInForce { detector: Box::new(detector), ruleset: set.hash().into(), engine, correlations }
 }
 
 fn code(record: &BusRecord) -> &'static str {
@@ -85,7 +87,7 @@ fn code(record: &BusRecord) -> &'static str {
 fn a_match_carries_its_evidence_and_is_the_same_however_often_it_is_judged() {
     let good = record(seal(&[event(1, "/usr/bin/bash"), event(2, "/opt/java")], BatchHash::default()).bytes);
     let labels = BTreeMap::from([("site".to_string(), "lyon".to_string())]);
-    let judge = |detected_at| evaluate(&open(&good).unwrap(), &rules(), labels.clone(), detected_at);
+    let judge = |detected_at| evaluate(&open(&good).unwrap(), &rules(), labels.clone(), detected_at).matches;
     let (first, second) = (judge(1), judge(2));
     assert_eq!(first.len(), 1);
     let found = &first[0];
@@ -109,7 +111,7 @@ fn a_clock_far_from_the_gateways_is_said_but_not_for_replayed_events() {
         event.ts = 0;
         event.replayed = replayed;
         let record = record(seal(&[Record::Event(event)], BatchHash::default()).bytes);
-        evaluate(&open(&record).unwrap(), &rules(), BTreeMap::new(), 1).remove(0)
+        evaluate(&open(&record).unwrap(), &rules(), BTreeMap::new(), 1).matches.remove(0)
     };
     assert!(old(false).clock_suspect);
     assert!(!old(true).clock_suspect && old(true).replayed);

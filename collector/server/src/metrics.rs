@@ -107,6 +107,13 @@ static METRICS: &[Metric] = &[
     summary("beffroi_detect_delay_seconds", Owner::Detect, PLAIN, "From the gateway's stamp to the verdict"),
     gauge("beffroi_detect_rules", Owner::Detect, "Rules in force"),
     gauge("beffroi_detect_rules_refused", Owner::Detect, "Rules that could not be loaded"),
+    gauge("beffroi_detect_correlations", Owner::Detect, "Correlations in force"),
+    gauge("beffroi_detect_correlation_groups", Owner::Detect, "Groups that correlations keep"),
+    gauge("beffroi_detect_correlation_bytes", Owner::Detect, "Bytes that correlations keep, estimated"),
+    counter("beffroi_detect_correlation_matches_total", Owner::Detect, PLAIN, "Alerts that correlations made"),
+    counter("beffroi_detect_correlation_late_total", Owner::Detect, PLAIN, "Events that came too late for correlations"),
+    counter("beffroi_detect_correlation_overflow_total", Owner::Detect, PLAIN, "What correlations gave up for want of room"),
+    counter("beffroi_detect_detections_refused_total", Owner::Detect, PLAIN, "Detections that could not be read"),
     counter("beffroi_store_records_total", Owner::Store, TOPICS, "Records taken from the bus"),
     counter("beffroi_store_batches_total", Owner::Store, &[("outcome", stored)], "Agents' batches, by outcome"),
     counter("beffroi_store_unreadable_total", Owner::Store, TOPICS, "Records that are not what their topic holds"),
@@ -261,7 +268,7 @@ mod tests {
     fn labels_give_every_combination_once() {
         let sets = combinations(&[("topic", topics), ("outcome", outcomes)]);
         let text: BTreeSet<String> = sets.iter().map(|set| format!("{set:?}")).collect();
-        assert_eq!((sets.len(), text.len()), (12, 12));
+        assert_eq!((sets.len(), text.len()), (14, 14));
         assert_eq!(combinations(PLAIN), [Vec::new()]);
         assert!(combinations(&[("query", no_query)]).is_empty());
     }

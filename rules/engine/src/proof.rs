@@ -23,6 +23,9 @@
 //!       - {at: 5s, repeat: 100, every: 0.1s, event: {category: file_rename, product: linux, TargetFilename: "/srv/{n}.locked"}}
 //! ```
 //!
+//! Rules that group by host group by `Computer`, which the collector gives to every event that has none: the host's name
+//! and id. A sequence stays on one host unless its events say otherwise.
+//!
 //! Where several documents of one file alert, each case says which it is for: `rule: ID` (or its name or title). Every case
 //! is judged by the whole set, so routing and indexing are proven with the rules.
 

@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn each_missing_topic_is_named_with_the_command_that_creates_it() {
         let options = KafkaOptions { create_topics: false, topic_prefix: "b.".into(), ..Default::default() };
-        let error = whole(&options, &[Some(48), None, Some(48), Some(3), Some(1), Some(1)]).expect_err("unfit");
+        let error = whole(&options, &[Some(48), None, Some(48), Some(48), Some(3), Some(1), Some(1)]).expect_err("unfit");
         let BusError::MissingTopics { missing, list } = &error else { panic!("{error}") };
         assert_eq!(missing, &["b.alerts.v1", "b.orders.v1"]);
         assert!(list.contains("b.alerts.v1 is missing") && list.contains("--create --topic b.alerts.v1"), "{list}");
@@ -222,8 +222,8 @@ mod tests {
     #[test]
     fn what_may_be_created_is_no_error() {
         let options = KafkaOptions::default();
-        assert!(whole(&options, &[None; 6]).expect("to be created").is_none());
-        let all = [Some(12), Some(1), Some(1), Some(1), Some(1), Some(1)];
+        assert!(whole(&options, &[None; 7]).expect("to be created").is_none());
+        let all = [Some(12), Some(1), Some(1), Some(1), Some(1), Some(1), Some(1)];
         assert_eq!(whole(&options, &all).expect("whole").expect("all there")[0], 12);
     }
 }

@@ -21,7 +21,7 @@ async fn topics_that_must_exist_are_named_with_the_command_that_creates_them() {
     let strict = KafkaOptions { create_topics: false, ..options.clone() };
     let error = Bus::open(BusOptions::Kafka(strict.clone())).await.expect_err("no topics yet");
     let BusError::MissingTopics { missing, list } = &error else { panic!("{error}") };
-    assert_eq!(missing.len(), 6, "{list}");
+    assert_eq!(missing.len(), Topic::ALL.len(), "{list}");
     let line = list.lines().find(|line| line.contains("control.v1 is missing")).expect("control is named");
     assert!(line.contains(&format!("--create --topic {}control.v1 --partitions 1", options.topic_prefix)), "{line}");
     Bus::open(BusOptions::Kafka(options)).await.expect("creates them").check().await.expect("works");

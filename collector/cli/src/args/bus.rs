@@ -56,6 +56,9 @@ pub enum BusTopic {
     /// Matches.
     #[value(alias = "alerts.v1")]
     Alerts,
+    /// What correlations work on.
+    #[value(alias = "detections.v1")]
+    Detections,
     /// What could not be processed.
     #[value(alias = "dlq.v1")]
     Dlq,

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use beffroi_bus::{Bus, BusError, BusOptions, TailFrom, Topic};
-use beffroi_schema::wire::{GROUP_DETECT, GROUP_STORE};
+use beffroi_schema::wire::{GROUP_CORRELATE, GROUP_DETECT, GROUP_STORE};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -37,10 +37,11 @@ const LAG: [Column; 7] = [
 ];
 
 /// Who reads what.
-fn groups() -> [(Topic, String); 6] {
+fn groups() -> [(Topic, String); 7] {
     let store = |what: &str| format!("{GROUP_STORE}-{what}");
     [
         (Topic::Events, GROUP_DETECT.into()),
+        (Topic::Detections, GROUP_CORRELATE.into()),
         (Topic::Events, GROUP_STORE.into()),
         (Topic::Alerts, store("alerts")),
         (Topic::DeadLetters, store("dlq")),
@@ -72,6 +73,7 @@ impl From<BusTopic> for Topic {
         match topic {
             BusTopic::Events => Self::Events,
             BusTopic::Alerts => Self::Alerts,
+            BusTopic::Detections => Self::Detections,
             BusTopic::Dlq => Self::DeadLetters,
             BusTopic::Orders => Self::Orders,
             BusTopic::Control => Self::Control,

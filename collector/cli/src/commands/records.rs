@@ -17,10 +17,15 @@ pub fn objects(record: &BusRecord) -> Vec<Value> {
                 "partition": record.partition, "offset": record.offset})],
             Err(error) => vec![unreadable(record, "malformed", &error.to_string())],
         },
-        Topic::Alerts | Topic::DeadLetters | Topic::Control | Topic::Audit => match serde_json::from_slice(&record.value) {
-            Ok(value) => vec![value],
-            Err(error) => vec![unreadable(record, "no_json", &error.to_string())],
-        },
+        Topic::Detections if record.header(wire::HEADER_STATE).is_some() => {
+            vec![json!({"record": "state", "partition": record.partition, "offset": record.offset, "bytes": record.value.len()})]
+        }
+        Topic::Alerts | Topic::Detections | Topic::DeadLetters | Topic::Control | Topic::Audit => {
+            match serde_json::from_slice(&record.value) {
+                Ok(value) => vec![value],
+                Err(error) => vec![unreadable(record, "no_json", &error.to_string())],
+            }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A correlator that keeps every event and computes each window anew, with the rules and streams to try it on. It shares
 //! nothing with the engine's but the meaning.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+#![allow(dead_code, missing_docs, clippy::unwrap_used, reason = "tests; each program uses a part")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -102,7 +102,7 @@ fn condition(kind: &'static str, rules: usize) -> BoxedStrategy<Vec<(&'static st
     prop_oneof![3 => one, 1 => range].boxed()
 }
 
-fn spec(earlier: usize) -> impl Strategy<Value = Spec> {
+pub fn spec(earlier: usize) -> impl Strategy<Value = Spec> {
     let rules = prop::collection::btree_set(0..RULES + earlier, 1..4).prop_map(|set| set.into_iter().collect::<Vec<_>>());
     let groups = prop::sample::select(vec![vec![], vec!["g"], vec!["g", "h"], vec!["h"]]);
     (prop::sample::select(KINDS.to_vec()), rules.prop_shuffle(), groups, 1i64..40, 0i64..=100, any::<bool>(), any::<bool>())
