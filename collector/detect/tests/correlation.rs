@@ -193,3 +193,21 @@ async fn a_detector_that_is_killed_before_it_wrote_anything_down_loses_no_event_
     stop.cancel();
     detector.join().await;
 }
+
+#[tokio::test]
+async fn a_window_goes_over_to_another_detector() {
+    let mut rig = Rig::new().await;
+    let (first, stop_first) = rig.detector().await;
+    rig.send(&[(1, 0, "alice", "wrong"), (2, 10, "alice", "wrong")]).await;
+    until(&first, "correlation_groups", "1").await;
+    let (second, stop_second) = rig.detector().await;
+    stop_first.cancel();
+    first.join().await;
+    rig.send(&[(3, 20, "alice", "wrong")]).await;
+    let alert = rig.alert().await;
+    assert_eq!((alert.rule.id.as_str(), alert.event_ids.len()), ("guessing", 3));
+    rig.send(&[(4, 30, "bob", "end")]).await;
+    assert_eq!(rig.alert().await.rule.id, "end", "it alerts once");
+    stop_second.cancel();
+    second.join().await;
+}
