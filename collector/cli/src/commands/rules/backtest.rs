@@ -163,7 +163,7 @@ impl Run {
             let (first, last) = tally.times.unwrap_or((event.ts, event.ts));
             tally.times = Some((first.min(event.ts), last.max(event.ts)));
             if tally.samples.len() < samples {
-                let what = ["CommandLine", "TargetFilename", "DestinationIp", "Image"].map(|name| text(name));
+                let what = ["CommandLine", "TargetFilename", "DestinationIp", "Image"].map(&text);
                 let what = what.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
                 tally.samples.push(json!({"event_id": json["event_id"], "host": json["host"], "ts": json["ts"], "what": what}));
             }
@@ -174,7 +174,7 @@ impl Run {
 /// Rules that matched, the most serious first.
 fn found(detector: &SigmaDetector, run: &Run) -> Vec<Value> {
     let mut rules: Vec<_> = detector.rules().iter().filter_map(|rule| Some((rule, run.tallies.get(&rule.id)?))).collect();
-    rules.sort_by(|(a, x), (b, y)| (b.level, y.matches).cmp(&(a.level, x.matches)));
+    rules.sort_by_key(|(rule, tally)| std::cmp::Reverse((rule.level, tally.matches)));
     let row = |(rule, tally): (&std::sync::Arc<beffroi_schema::alert::RuleInfo>, &Tally)| {
         let (first, last) = tally.times.unwrap_or_default();
         json!({"id": rule.id, "title": rule.title, "level": rule.level, "matches": tally.matches, "hosts": tally.hosts.len(),
