@@ -60,6 +60,15 @@ pub fn load_rules(paths: &[PathBuf]) -> Result<RulesInForce, RulesError> {
     Ok(RulesInForce { detector: Box::new(detector), ruleset: set.hash().into(), engine, correlations })
 }
 
+/// Lets a rule set go once nobody judges with it any more. Thousands of rules take milliseconds to free, which must not
+/// fall to whoever judges the next event.
+async fn retire(rules: Arc<RulesInForce>) {
+    while Arc::strong_count(&rules) > 1 {
+        tokio::time::sleep(SETTLE).await;
+    }
+    drop(tokio::task::spawn_blocking(move || drop(rules)).await);
+}
+
 /// Watches `paths` and swaps a changed rule set in until `shutdown`.
 pub(crate) async fn watch(paths: Vec<PathBuf>, rules: Arc<ArcSwap<RulesInForce>>, shutdown: CancellationToken) {
     // One pending change is enough: a reload reads everything.
@@ -87,7 +96,7 @@ pub(crate) async fn watch(paths: Vec<PathBuf>, rules: Arc<ArcSwap<RulesInForce>>
         match tokio::task::spawn_blocking(move || load_rules(&paths)).await {
             Ok(Ok(fresh)) => {
                 tracing::info!(ruleset = %fresh.ruleset, "rules reloaded");
-                rules.store(Arc::new(fresh));
+                tokio::spawn(retire(rules.swap(Arc::new(fresh))));
             }
             Ok(Err(error)) => tracing::error!(%error, "the changed rules are not used: the rules before stay in force"),
             Err(error) => tracing::error!(%error, "reloading rules failed: the rules before stay in force"),

@@ -193,9 +193,19 @@ impl Service {
         metrics::counter!("beffroi_detect_batches_total").increment(batches as u64);
         metrics::counter!("beffroi_detect_events_total").increment(findings.events);
         metrics::counter!("beffroi_detect_matches_total").increment(findings.matches.len() as u64);
+        count_by_rule(&findings.matches);
         publish(&self.bus, findings).await?;
         self.last_received = last.or(self.last_received);
         Ok(())
+    }
+}
+
+/// Matches of each rule: which ones are loud, and which have never fired.
+fn count_by_rule(matches: &[Match]) {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    matches.iter().for_each(|found| *counts.entry(&found.rule.id).or_default() += 1);
+    for (rule, count) in counts {
+        metrics::counter!("beffroi_detect_rule_matches_total", "rule" => rule.to_owned()).increment(count);
     }
 }
 

@@ -102,6 +102,7 @@ static METRICS: &[Metric] = &[
     counter("beffroi_detect_batches_total", Owner::Detect, PLAIN, "Batches judged"),
     counter("beffroi_detect_events_total", Owner::Detect, PLAIN, "Records judged"),
     counter("beffroi_detect_matches_total", Owner::Detect, PLAIN, "Matches published"),
+    counter("beffroi_detect_rule_matches_total", Owner::Detect, &[("rule", not_known)], "Matches of each rule"),
     counter("beffroi_detect_dead_letters_total", Owner::Detect, &[("code", letters)], "Batches put aside, by reason"),
     counter("beffroi_detect_holes_total", Owner::Detect, PLAIN, "Missing numbers that no gap declared"),
     summary("beffroi_detect_delay_seconds", Owner::Detect, PLAIN, "From the gateway's stamp to the verdict"),
@@ -125,10 +126,10 @@ static METRICS: &[Metric] = &[
     summary("beffroi_store_alert_delay_seconds", Owner::Store, PLAIN, "From the verdict until the alert stands"),
     gauge("beffroi_store_undeclared_holes", Owner::Store, "Missing numbers that no agent declared lost"),
     gauge("beffroi_store_identity_conflicts", Owner::Store, "Event ids that stand for two contents"),
-    counter("beffroi_store_queries_total", Owner::Api, &[("query", no_query), ("outcome", outcomes)], "Questions to ClickHouse"),
-    summary("beffroi_store_query_seconds", Owner::Api, &[("query", no_query)], "Time of a question to ClickHouse"),
-    counter("beffroi_api_requests_total", Owner::Api, &[("route", no_query), ("status", no_query)], "Calls answered"),
-    summary("beffroi_api_request_seconds", Owner::Api, &[("route", no_query)], "Time of a call"),
+    counter("beffroi_store_queries_total", Owner::Api, &[("query", not_known), ("outcome", outcomes)], "Questions to ClickHouse"),
+    summary("beffroi_store_query_seconds", Owner::Api, &[("query", not_known)], "Time of a question to ClickHouse"),
+    counter("beffroi_api_requests_total", Owner::Api, &[("route", not_known), ("status", not_known)], "Calls answered"),
+    summary("beffroi_api_request_seconds", Owner::Api, &[("route", not_known)], "Time of a call"),
     counter("beffroi_api_unauthorized_total", Owner::Api, PLAIN, "Calls without a token that is known"),
     counter("beffroi_api_rate_limited_total", Owner::Api, &[("class", classes)], "Calls over a limit"),
     counter("beffroi_console_pages_total", Owner::Api, &[("status", statuses)], "Pages of the console"),
@@ -180,7 +181,7 @@ fn statuses() -> Vec<&'static str> {
 }
 
 /// Names of questions and routes are known to those who ask and answer only.
-fn no_query() -> Vec<&'static str> {
+fn not_known() -> Vec<&'static str> {
     Vec::new()
 }
 
@@ -270,6 +271,6 @@ mod tests {
         let text: BTreeSet<String> = sets.iter().map(|set| format!("{set:?}")).collect();
         assert_eq!((sets.len(), text.len()), (14, 14));
         assert_eq!(combinations(PLAIN), [Vec::new()]);
-        assert!(combinations(&[("query", no_query)]).is_empty());
+        assert!(combinations(&[("query", not_known)]).is_empty());
     }
 }
