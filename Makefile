@@ -11,7 +11,7 @@ SETUP := packaging/setup/setup.sh
 BINARIES := --workspace --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build release run demo red noise test screenshots check lint bench deb rpm bundle test-packages setup-package clean
+.PHONY: help setup setup-test build release run demo red noise verdicts test screenshots check lint bench deb rpm bundle test-packages setup-package clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
@@ -41,6 +41,9 @@ NOISE := $(or $(BEFFROI_CACHE),$(HOME)/.cache/beffroi)/noise
 noise: build ## record what ordinary machines do (root, about half an hour, once), then how often each rule fires on it
 	@tests/noise/record.sh --agent $(BIN)/beffroi-agent --xtask $(BIN)/xtask --out $(NOISE)
 	@$(BIN)/xtask noise judge --recordings $(NOISE) --all
+
+verdicts: build ## `beffroi detect` on recorded events against other engines' verdicts (skips where ../shared is not)
+	@$(BIN)/xtask verdicts
 
 test: setup-test ## unit, integration and end-to-end tests
 	$(CARGO) build --locked --profile $(PROFILE) --workspace --all-targets

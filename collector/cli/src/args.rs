@@ -8,17 +8,19 @@ use crate::output::Form;
 
 pub use access::{Audit, Token};
 pub use bus::{Bus, BusStart, BusTopic};
+pub use detect::Detect;
 pub use key::{Algorithm, Key, KeyOperator, KeyRoot, NewPassphrase, Passphrase};
 pub use scan::{Papers, Scan, ScanStart, Signer};
 
 mod access;
 mod bus;
+mod detect;
 mod key;
 mod scan;
 
 /// What every verb has in common, for `--help`.
 const AFTER_HELP: &str = "Data goes to stdout, talk to stderr. Ids may be cut to 6 digits or more.\n\
-    Exit codes: 0 done, 1 a scan found something (--fail-on-match), 2 rules are broken, 3 usage or\n\
+    Exit codes: 0 done, 1 found (--fail-on-match, --fail-on-detection), 2 rules are broken, 3 usage or\n\
     configuration, 4 server or network, 5 not every host was scanned, 130 interrupted.";
 /// Head under which every verb shows the options that all have.
 const EVERYWHERE: &str = "Everywhere";
@@ -90,6 +92,9 @@ pub enum Verb {
     /// Detection rules on this disk.
     #[command(subcommand)]
     Rules(Rules),
+    /// Judge files of events by Sigma rules, without a collector.
+    #[command(visible_alias = "eval", after_help = detect::AFTER_HELP)]
+    Detect(Box<Detect>),
     /// How the collector is: roles, lag, disk.
     Status,
     /// Completions for a shell, on stdout.

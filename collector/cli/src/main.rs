@@ -1,4 +1,5 @@
-//! `beffroi`: the analyst's terminal. Sees nothing but the API; for `rules`, files on this disk; for `bus`, Kafka.
+//! `beffroi`: the analyst's terminal. Sees nothing but the API; for `rules` and `detect`, files on this disk; for `bus`,
+//! Kafka.
 //!
 //! Data goes to stdout, talk to stderr. Exit codes: 0 done, 1 found, 2 rules, 3 usage or configuration, 4 server or
 //! network, 5 not every host was scanned, 130 interrupted.
@@ -26,7 +27,7 @@ use clap::Parser;
 
 use crate::args::{Alerts, Arguments, Enroll, Events, Gaps, Hosts, Key, Rules, Verb};
 use crate::client::Client;
-use crate::commands::{access, alerts, bus, enroll, events, hosts, key, local, rules, scan, status};
+use crate::commands::{access, alerts, bus, detect, enroll, events, hosts, key, local, rules, scan, status};
 use crate::config::Config;
 use crate::errors::{Exit, Failure, Outcome};
 use crate::output::Output;
@@ -108,7 +109,7 @@ async fn ask(arguments: Arguments, output: &Output) -> Outcome {
         Verb::Token(verb) => access::token(&client, output, &verb).await,
         Verb::Audit(verb) => access::audit(&client, output, &verb).await,
         Verb::Whoami => access::whoami(&client, output).await,
-        Verb::Bus(_) | Verb::Key(_) | Verb::Rules(_) | Verb::Completions { .. } | Verb::Man { .. } => Ok(()),
+        Verb::Bus(_) | Verb::Detect(_) | Verb::Key(_) | Verb::Rules(_) | Verb::Completions { .. } | Verb::Man { .. } => Ok(()),
     }
 }
 

@@ -1,5 +1,5 @@
 //! What `make` calls for more than a plain command: the story (`run`, `demo`), the benchmarks, the attacks (`red`), the
-//! rules' noise.
+//! rules' noise, and verdicts against other engines'.
 //!
 //! Everything lives in a scratch folder that is removed at the end; servers listen on loopback only.
 
@@ -14,6 +14,7 @@ mod reader;
 mod red;
 mod show;
 mod story;
+mod verdicts;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,8 @@ enum Task {
     /// What our rules say of machines that nobody attacks.
     #[command(subcommand)]
     Noise(noise::Step),
+    /// Compare what the terminal says of recorded events with what other people's engines say.
+    Verdicts,
 }
 
 fn main() -> ExitCode {
@@ -65,6 +68,7 @@ fn tell() -> Result<()> {
         Task::Bench(options) => measuring()?.block_on(bench::run(&options)),
         Task::Red => measuring()?.block_on(red::run()),
         Task::Noise(step) => noise::run(&step),
+        Task::Verdicts => verdicts::run(),
     }
 }
 

@@ -4,6 +4,7 @@ pub mod access;
 pub mod alert_page;
 pub mod alerts;
 pub mod bus;
+pub mod detect;
 pub mod enroll;
 pub mod events;
 pub mod hosts;

@@ -1,0 +1,57 @@
+//! Options of `detect`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// What of `detect` does not fit beside an option, for `--help`.
+pub const AFTER_HELP: &str = "Formats: evtx (binary event logs of Windows), evtx-json (their JSON trees), flat-json (flat objects of\n\
+    forwarders and other products), events (NDJSON of `beffroi events search`, stored batches), auditd, lines.\n\
+    `auto` tells them by each file's first bytes. Files may be packed with zstd; folders are walked for names\n\
+    that end in evtx, json, jsonl, ndjson, log, txt or batch.\n\n\
+    Exit codes: 0 done, 1 a rule matched (with --fail-on-detection), 2 no rule loaded (with --strict: any was\n\
+    refused), 3 an input could not be read or the command cannot be used, 130 interrupted.";
+
+/// Judge files of events by Sigma rules, without a collector.
+#[derive(Debug, Args)]
+pub struct Detect {
+    /// Rule file or folder; repeat for several.
+    #[arg(long = "rules", short = 'r', value_name = "PATH", required = true)]
+    pub rules: Vec<PathBuf>,
+    /// What the files hold.
+    #[arg(long, default_value = "auto", value_parser = ["auto", "evtx", "evtx-json", "flat-json", "events", "auditd", "lines"])]
+    pub format: String,
+    /// Logsource of all records, whatever they say: product=P,category=C,service=S (any of them).
+    #[arg(long, value_name = "KEY=VALUE,...")]
+    pub logsource: Option<String>,
+    /// Only rules of this level or graver.
+    #[arg(long, value_parser = ["informational", "low", "medium", "high", "critical"])]
+    pub min_level: Option<String>,
+    /// Only rules of this status; repeat for several.
+    #[arg(long, value_parser = ["stable", "test", "experimental", "deprecated", "unsupported"])]
+    pub status: Vec<String>,
+    /// Not this rule; repeat for several.
+    #[arg(long, value_name = "ID")]
+    pub exclude_rule: Vec<String>,
+    /// Only events from this time on: back from now (24h, 7d), a date, or RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only events before this time.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Put the event itself, as the rules saw it, into each match.
+    #[arg(long)]
+    pub include_event: bool,
+    /// Exit with 1 when a rule matched.
+    #[arg(long)]
+    pub fail_on_detection: bool,
+    /// Exit with 2 when any rule does not load.
+    #[arg(long)]
+    pub strict: bool,
+    /// How many threads judge (default: one for each processor).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: Option<u16>,
+    /// Files and folders; - is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}

@@ -1,0 +1,167 @@
+//! What one thread does with a block: records, matches, rows to show, and what correlations need.
+
+use std::sync::Arc;
+
+use beffroi_engine::{CompileError, Detector, RecordJudge, RecordMatch, RecordView};
+use beffroi_sources::{Block, Body, Record, Trouble, Troubles};
+use serde_json::{Map, Value};
+
+use super::options::Asked;
+use super::place::Place;
+use super::row::{Row, of_rule};
+use super::rules::Rules;
+
+/// What all threads share.
+pub struct Shared {
+    /// What was asked for.
+    pub asked: Asked,
+    /// The rules in force.
+    pub rules: Rules,
+}
+
+/// A piece of work: a block of an input, or why there are no more of it.
+pub struct Work {
+    /// Number of the input in the order of the command line.
+    pub input: usize,
+    /// Its name.
+    pub file: Arc<str>,
+    /// The block.
+    pub block: Result<Block, Trouble>,
+}
+
+/// What became of a piece of work.
+#[derive(Default)]
+pub struct Judged {
+    /// Name of the input.
+    pub file: Arc<str>,
+    /// Records that were judged.
+    pub events: u64,
+    /// Records of which no rule's logsource is.
+    pub unclaimed: u64,
+    /// Records that are outside of the time asked for, or without a time where one was asked for.
+    pub outside: u64,
+    /// Records that a correlation needs and that have no time.
+    pub undated: u64,
+    /// What could not be read.
+    pub troubles: Troubles,
+    /// The input could not be read to its end.
+    pub ended: Option<Trouble>,
+    /// Matches to show, in order.
+    pub rows: Vec<Row>,
+    /// Matches that correlations need, in order.
+    pub seen: Vec<Seen>,
+}
+
+/// An event that rules matched which a correlation needs.
+pub struct Seen {
+    /// Where it stands.
+    pub place: Place,
+    /// When it happened.
+    pub time_us: i64,
+    /// The rules.
+    pub rules: Vec<usize>,
+    /// Its fields.
+    pub fields: Map<String, Value>,
+}
+
+/// Judges, with memory that is used again from block to block.
+pub struct Judge<'s> {
+    shared: &'s Shared,
+    records: RecordJudge<'s>,
+}
+
+/// The rules that match a record, each with the part of it that they match; none where no rule is meant for it.
+type Matches = Option<Vec<(usize, RecordMatch)>>;
+
+impl<'s> Judge<'s> {
+    /// For one thread.
+    pub fn new(shared: &'s Shared) -> Self {
+        Self { shared, records: shared.rules.records.judge() }
+    }
+
+    /// Judges one piece of work.
+    pub fn judge(&mut self, work: Work) -> Judged {
+        let mut judged = Judged { file: Arc::clone(&work.file), ..Judged::default() };
+        let block = match work.block {
+            Ok(block) => block,
+            Err(trouble) => return Judged { ended: Some(trouble), ..judged },
+        };
+        let troubles = block.records(&self.shared.asked.reading, |record| {
+            let place = Place { input: work.input, record: record.number, file: Arc::clone(&work.file) };
+            self.record(&record, place, &mut judged);
+        });
+        judged.troubles = troubles;
+        judged
+    }
+
+    fn record(&mut self, record: &Record, place: Place, judged: &mut Judged) {
+        if !self.shared.asked.covers(record.time_us) {
+            judged.outside += 1;
+            return;
+        }
+        judged.events += 1;
+        match self.matches(record) {
+            Ok(None) => judged.unclaimed += 1,
+            Ok(Some(matches)) => self.take(record, &place, matches, judged),
+            Err(error) => {
+                judged.ended.get_or_insert_with(|| Trouble::internal(error.to_string()));
+            }
+        }
+    }
+
+    fn take(&self, record: &Record, place: &Place, matches: Vec<(usize, RecordMatch)>, judged: &mut Judged) {
+        let Shared { asked, rules } = self.shared;
+        let needed: Vec<usize> = matches.iter().map(|(_, found)| found.rule).filter(|rule| rules.is_needed(*rule)).collect();
+        if !needed.is_empty() {
+            match record.time_us {
+                Some(time_us) => {
+                    judged.seen.push(Seen { place: place.clone(), time_us, rules: needed, fields: fields(record, &matches) });
+                }
+                None => judged.undated += 1,
+            }
+        }
+        for (part, found) in matches.into_iter().filter(|(_, found)| rules.is_shown(found.rule)) {
+            let number = match &record.body {
+                Body::Flat(parts) => parts[part].number,
+                Body::Own(_) => record.number,
+            };
+            judged.rows.push(of_rule(record, place, number, found, rules, asked.include_event));
+        }
+    }
+
+    fn matches(&mut self, record: &Record) -> Result<Matches, CompileError> {
+        let parts = match &record.body {
+            Body::Own(event) => return self.own(event),
+            Body::Flat(parts) => parts,
+        };
+        let views: Vec<RecordView<'_>> = record.views.iter().map(|view| view.as_engine()).collect();
+        let mut all: Matches = None;
+        for (at, part) in parts.iter().enumerate() {
+            let Some(found) = self.records.matches(&part.fields, &views) else { continue };
+            let all = all.get_or_insert_default();
+            for one in found {
+                if all.iter().all(|(_, known)| known.rule != one.rule) {
+                    all.push((at, one));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn own(&self, event: &beffroi_schema::Event) -> Result<Matches, CompileError> {
+        let rules = &self.shared.rules;
+        let found = rules.own()?.evaluate(event).into_iter().filter_map(|found| {
+            let rule = rules.place(&found.rule.id)?;
+            Some((0, RecordMatch { rule, selections: found.selections, fields: found.fields }))
+        });
+        Ok(Some(found.collect()))
+    }
+}
+
+/// The fields of what matched first: those of one audit record, of most records all.
+fn fields(record: &Record, matches: &[(usize, RecordMatch)]) -> Map<String, Value> {
+    match &record.body {
+        Body::Own(event) => event.to_json(),
+        Body::Flat(parts) => matches.first().map(|(part, _)| parts[*part].fields.clone()).unwrap_or_default(),
+    }
+}
