@@ -59,6 +59,7 @@ fn run(arguments: Arguments) -> Outcome {
         Verb::Rules(Rules::Inert { paths }) => return rules::inert(&output, paths),
         Verb::Rules(Rules::Explain { rule, event, record }) => return rules::explain(&output, rule, event, *record),
         Verb::Rules(Rules::Coverage { paths, navigator }) => return rules::coverage(&output, paths, navigator.as_deref()),
+        Verb::Detect(arguments) => return detect::run(&output, arguments),
         Verb::Key(verb) if !matches!(verb, Key::Publish { .. }) => return key::run(&output, verb),
         Verb::Completions { shell } => return local::completions(&output, *shell),
         Verb::Man { folder } => return local::man(folder),

@@ -261,7 +261,7 @@ fn correlations_count_over_files_and_their_rules_stay_silent() {
          rules: [7f3f3c5e-8a8e-4a57-9c56-0d8f6f3a1b01]\n  group-by: [host]\n  timespan: 1m\n  condition: {gte: 3}\n",
     );
     let one = desk.write("1.json", ndjson(&[start(30), start(10)]));
-    let two = desk.write("2.json", ndjson(&[start(20), flat(1, "-enc x")]));
+    let two = desk.write("2.json", ndjson(&[start(20), flat(1, "x -enc y")]));
     let found = desk.rows(&[&one, &two]);
     assert_eq!(found.len(), 2, "{found:?}");
     assert_eq!(found[0]["kind"], "rule", "only the rule that no correlation refers to alerts on its own");

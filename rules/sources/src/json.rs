@@ -46,7 +46,7 @@ fn of_object(object: Map<String, Json>, number: u64, options: &Options) -> Resul
         return own(object, number);
     }
     let mut record = if is_windows(&object) {
-        Record::of_windows(number, windows_time(&object), windows::flatten(&object))
+        Record::of_windows(number, windows_time(&object), flattened(object))
     } else {
         let time = TIMES.iter().find_map(|name| parse_time(object.get(*name)?));
         Record::flat(number, time, Vec::new(), dotted(object))
@@ -88,6 +88,23 @@ fn windows_time(object: &Map<String, Json>) -> Option<i64> {
     let attribute = created.and_then(|created| created.pointer("/#attributes/SystemTime").or(created.get("SystemTime")));
     let found = attribute.or(created).and_then(parse_time);
     found.or_else(|| TIMES.iter().find_map(|name| parse_time(inner.get(*name)?)))
+}
+
+/// What [`windows::flatten`] gives. Most events of forwarders are flat already and are not copied.
+fn flattened(mut object: Map<String, Json>) -> Map<String, Json> {
+    let is_flat = object.get("Channel").is_some_and(Json::is_string)
+        && !object.contains_key("event_data")
+        && !object.contains_key("log_name")
+        && object.iter().all(|(name, value)| !value.is_object() && !value.is_array() && !name.contains(' '));
+    if !is_flat {
+        return windows::flatten(&object);
+    }
+    for (from, to) in [("SourceName", "Provider_Name"), ("Hostname", "Computer")] {
+        if let Some(value) = object.get(from).cloned() {
+            object.entry(to).or_insert(value);
+        }
+    }
+    object
 }
 
 /// Objects inside of objects become names with dots, as rules for other products write them; lists stay lists.
@@ -175,6 +192,20 @@ mod tests {
             assert_eq!((record.computer().as_deref(), record.event_id()), (Some("pc"), Some(json!(1))));
             assert_eq!(record.views, [View::named("windows", "process_creation", "sysmon")]);
             assert_eq!(fields(&record)["Image"], "C:\\x.exe");
+        }
+    }
+
+    #[test]
+    fn what_is_flat_already_is_what_the_table_of_windows_makes_of_it() {
+        for object in [
+            json!({"Channel": "Security", "SourceName": "P", "Hostname": "pc", "EventID": 1, "Null": null}),
+            json!({"Channel": "Security", "SourceName": "P", "Computer": "own", "Hostname": "pc"}),
+            json!({"Channel": "Security", "Threat Name": "T", "List": [1, 2]}),
+            json!({"Channel": "Security", "Object": {"#text": 1}}),
+            json!({"Channel": "Security", "event_data": {"A": 1}, "event_id": 3}),
+        ] {
+            let object = object.as_object().unwrap();
+            assert_eq!(flattened(object.clone()), windows::flatten(object));
         }
     }
 
