@@ -69,7 +69,7 @@ fn old_time(line: &str) -> Option<&str> {
     let (head, rest) = (line.get(..15)?, line.get(15..)?);
     let bytes = head.as_bytes();
     let is_clock = bytes[9] == b':' && bytes[12] == b':' && bytes[6] == b' ' && bytes[14].is_ascii_digit();
-    (MONTHS.contains(&&head[..3]) && is_clock).then_some(rest)
+    (is_clock && head.get(..3).is_some_and(|month| MONTHS.contains(&month))).then_some(rest)
 }
 
 /// A time with a zone; a plain number or date is none in a line of text.
@@ -98,6 +98,7 @@ mod tests {
             ("2026-11-21T11:00:00+01:00 app-07 just words", (Some(1_795_255_200_000_000), None, None)),
             ("172.16.5.10 6705: Feb 17 13:40:03.673: %PARSER-5-CFGLOG_LOGGEDCMD: User:admin", (None, None, None)),
             ("Nov été 10:00", (None, None, None)),
+            ("aéé 21 10:00:00 app-07 sshd: x", (None, None, None)),
             ("", (None, None, None)),
         ] {
             let head = Head::of(line);
