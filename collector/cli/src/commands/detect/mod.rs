@@ -75,7 +75,10 @@ fn judge_all(
     let run = run.map_err(|error| Failure::usage(format!("cannot start threads: {error}"), "try --threads 1"))?;
     on_interrupt(run.stop());
     let end = run.each(|judged: Option<Judged>| match judged {
-        None => Ok(tell.lost()),
+        None => {
+            tell.lost();
+            Ok(())
+        }
         Some(judged) => {
             tell.judged(&judged);
             observe(&mut correlator, &judged, &shared.rules);

@@ -119,7 +119,10 @@ mod tests {
     #[test]
     fn results_come_in_the_order_of_the_work() {
         let mut taken = Vec::new();
-        let end = run(90, 4).each(|result| Ok::<(), ()>(taken.extend(result)));
+        let end = run(90, 4).each(|result| {
+            taken.extend(result);
+            Ok::<(), ()>(())
+        });
         assert_eq!(end, Ok(End::Done));
         assert_eq!(taken, (0..90).map(|work| work * 2).collect::<Vec<_>>());
     }
@@ -127,7 +130,11 @@ mod tests {
     #[test]
     fn a_thread_that_dies_costs_its_own_result_only() {
         let (mut taken, mut lost) = (0, 0);
-        run(300, 8).each(|result| Ok::<(), ()>(if result.is_some() { taken += 1 } else { lost += 1 })).unwrap();
+        let end = run(300, 8).each(|result| {
+            *(if result.is_some() { &mut taken } else { &mut lost }) += 1;
+            Ok::<(), ()>(())
+        });
+        assert_eq!(end, Ok(End::Done));
         assert_eq!((taken, lost), (297, 3));
     }
 

@@ -103,7 +103,11 @@ mod tests {
             timeline.push(&Row { time_us, value: json!({"time": time_us, "number": number}) }).unwrap();
         }
         let (runs, mut found) = (timeline.runs.len(), Vec::new());
-        timeline.each(|row| Ok(found.push((row["time"].as_i64(), row["number"].as_u64().unwrap())))).unwrap();
+        let all = timeline.each(|row| {
+            found.push((row["time"].as_i64(), row["number"].as_u64().unwrap()));
+            Ok(())
+        });
+        all.unwrap();
         (found, runs)
     }
 
