@@ -161,15 +161,15 @@ async fn a_scan_is_told_host_by_host_from_asked_to_cancelled() {
     let mut rig = Rig::start(engine.options()).await;
     rig.ready().await;
     let api = Api::start(rig.store(), rig.bus.clone(), rig.stop.clone()).await;
-    let mut agents: Vec<Agent> = (1..=5).map(|number| Agent::new(number, "a")).collect();
+    let mut agents: Vec<Agent> = (1..=6).map(|number| Agent::new(number, "a")).collect();
     for agent in &agents {
         api.enroll(agent).await;
     }
     let order = Signed::scan("a", &[]);
-    assert_eq!(api.call(POST, "/v1/scans", Some(order.body())).await.1["asked"], 5);
+    assert_eq!(api.call(POST, "/v1/scans", Some(order.body())).await.1["asked"], 6);
     let id = order.id.as_str();
     let done = [(Field::FILES_SCANNED, 40), (Field::FILES_MATCHED, 1), (Field::FILES_SKIPPED, 2), (Field::FILES_UNKNOWN, 1)];
-    let said: [Vec<_>; 4] = [
+    let said: [Vec<_>; 6] = [
         vec![
             answer(id, "accepted", &[], &[]),
             answer(id, "progress", &[(Field::FILES_SCANNED, 7)], &[]),
@@ -180,8 +180,10 @@ async fn a_scan_is_told_host_by_host_from_asked_to_cancelled() {
         vec![answer(id, "refused", &[], &[(Field::REASON, "the key is revoked")])],
         vec![answer(id, "accepted", &[], &[]), answer(id, "progress", &[(Field::FILES_SCANNED, 3)], &[])],
         vec![heartbeat(now(), 0, vec![])],
+        vec![],
+        vec![answer(id, "accepted", &[], &[]), answer(id, "failed", &[], &[(Field::REASON, "nothing was scanned")])],
     ];
-    for (agent, answers) in agents.iter_mut().zip(said) {
+    for (agent, answers) in agents.iter_mut().zip(said).filter(|(_, said)| !said.is_empty()) {
         let batch = agent.batch(Stream::Detection, answers);
         // Sent twice, as after a lost acknowledgement: read once.
         agent.send(&rig.bus, &batch, now()).await;
@@ -193,9 +195,14 @@ async fn a_scan_is_told_host_by_host_from_asked_to_cancelled() {
         let id = agents[number - 1].id().to_string();
         status["hosts"].as_array().unwrap().iter().find(|host| host["agent_id"] == id.as_str()).unwrap().clone()
     };
-    let states: Vec<Value> = (1..=5).map(|number| host(number)["state"].clone()).collect();
-    assert_eq!(states, [json!("done"), json!("refused"), json!("running"), json!("asked"), json!("offline")], "{status}");
+    let states: Vec<Value> = (1..=6).map(|number| host(number)["state"].clone()).collect();
+    assert_eq!(
+        states,
+        [json!("done"), json!("refused"), json!("running"), json!("asked"), json!("offline"), json!("failed")],
+        "{status}"
+    );
     assert_eq!((&host(1)["files_scanned"], &host(2)["reason"]), (&json!(40), &json!("the key is revoked")));
+    assert_eq!(host(6)["reason"], "nothing was scanned");
     let figures = |line: &Value| {
         [
             "asked",
@@ -211,7 +218,7 @@ async fn a_scan_is_told_host_by_host_from_asked_to_cancelled() {
         ]
         .map(|name| line[name].as_u64().unwrap())
     };
-    assert_eq!(figures(&status), [5, 2, 2, 1, 1, 1, 43, 1, 1, 1], "{status}");
+    assert_eq!(figures(&status), [6, 3, 3, 1, 1, 1, 43, 1, 1, 1], "{status}");
     assert_eq!((&status["state"], &status["note"], &status["by"]), (&json!("running"), &json!("note-of-a"), &json!("admin")));
     let list = api.get("/v1/scans?tenant=a").await;
     assert_eq!(figures(&list["scans"][0]), figures(&status), "the list and the whole agree");

@@ -82,7 +82,7 @@ fn scan(web: (&str, u64, u64), pc: (&str, u64, u64)) -> Value {
             "reason": if state == "refused" { "no_root: this host has pinned no root" } else { "" }})
     };
     let is = |state: &str| u64::from(web.0 == state) + u64::from(pc.0 == state);
-    let answered = is("done") + is("refused") + is("cancelled") + is("expired");
+    let answered = is("done") + is("refused") + is("cancelled") + is("expired") + is("failed");
     json!({"order_id": "00112233445566778899aabbccddeeff", "tenant": "interieur", "issued": "2026-11-21T10:00:00.000000Z",
         "expires": "2026-11-21T10:15:00.000000Z", "by": "alice", "operator_key": "ab".repeat(32), "note": "log4shell",
         "ticket": "T-1", "purpose": "", "legal_basis": "", "tlp": "amber", "pap": "", "paths": ["/opt", "/srv"],
@@ -274,6 +274,7 @@ fn the_exit_code_says_whether_every_host_was_scanned_and_whether_something_was_f
         ((("done", 5, 0), ("offline", 0, 0)), &[], 5),
         ((("done", 5, 0), ("refused", 0, 0)), &[], 5),
         ((("done", 5, 0), ("cancelled", 3, 0)), &[], 5),
+        ((("done", 5, 0), ("failed", 0, 0)), &[], 5),
         ((("done", 5, 2), ("offline", 0, 0)), &["--fail-on-match"], 1),
         ((("done", 5, 0), ("running", 1, 0)), &["--timeout", "1s"], 5),
     ] {

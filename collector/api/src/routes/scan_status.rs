@@ -55,7 +55,7 @@ pub(crate) struct ScanSummary {
     pub(crate) asked: u64,
     /// Hosts that accepted it.
     pub(crate) accepted: u64,
-    /// Hosts that are through with it: done, cancelled, expired or refused.
+    /// Hosts that are through with it: done, cancelled, expired, failed or refused.
     pub(crate) answered: u64,
     /// Hosts that refused it.
     pub(crate) refused: u64,
@@ -84,7 +84,7 @@ pub(crate) struct ScanHost {
     pub(crate) agent_id: String,
     /// Host name.
     pub(crate) hostname: String,
-    /// `offline`, `asked`, `accepted`, `running`, `done`, `refused`, `cancelled` or `expired`.
+    /// `offline`, `asked`, `accepted`, `running`, `done`, `refused`, `cancelled`, `expired` or `failed`.
     pub(crate) state: String,
     /// Why it refused, or what it reached.
     pub(crate) reason: String,
@@ -235,7 +235,7 @@ fn count(line: &mut ScanSummary, host: &ScanHost) {
     match host.state.as_str() {
         "offline" => line.offline += 1,
         "refused" => (line.refused, line.answered) = (line.refused + 1, line.answered + 1),
-        "done" | "cancelled" | "expired" => (line.accepted, line.answered) = (line.accepted + 1, line.answered + 1),
+        "done" | "cancelled" | "expired" | "failed" => (line.accepted, line.answered) = (line.accepted + 1, line.answered + 1),
         "accepted" | "running" => (line.accepted, line.running) = (line.accepted + 1, line.running + 1),
         _ => {}
     }

@@ -23,7 +23,7 @@ pub struct ScanAnswer {
     pub agent_id: String,
     /// Host name.
     pub hostname: String,
-    /// `accepted`, `running`, `refused`, `done`, `cancelled` or `expired`.
+    /// `accepted`, `running`, `refused`, `done`, `cancelled`, `expired` or `failed`.
     pub state: String,
     /// Why it refused, or what it reached.
     pub reason: String,
@@ -125,16 +125,16 @@ pub struct LastSeen {
 macro_rules! answers {
     () => {
         "SELECT extra['OrderId'] AS order_id, agent AS agent_id, any(host) AS hostname,
-        argMaxIf(Action, (received_at, epoch, seq), Action IN ('done', 'cancelled', 'expired')) AS ended,
+        argMaxIf(Action, (received_at, epoch, seq), Action IN ('done', 'cancelled', 'expired', 'failed')) AS ended,
         multiIf(ended != '', ended, countIf(Action = 'refused') > 0 AND countIf(Action IN ('accepted', 'progress')) = 0, 'refused',
             countIf(Action = 'progress') > 0, 'running', 'accepted') AS state,
-        argMaxIf(extra['Reason'], (received_at, epoch, seq), Action IN ('refused', 'done', 'cancelled', 'expired')) AS reason,
+        argMaxIf(extra['Reason'], (received_at, epoch, seq), Action IN ('refused', 'done', 'cancelled', 'expired', 'failed')) AS reason,
         max(toUInt64OrZero(extra['FilesScanned'])) AS files_scanned, max(toUInt64OrZero(extra['FilesMatched'])) AS files_matched,
         max(toUInt64OrZero(extra['FilesSkipped'])) AS files_skipped, max(toUInt64OrZero(extra['FilesTimedOut'])) AS files_timed_out,
         max(toUInt64OrZero(extra['FilesUnknown'])) AS files_unknown, max(toUInt64OrZero(extra['EntriesScanned'])) AS entries_scanned,
         max(toUInt64OrZero(extra['BytesScanned'])) AS bytes_scanned, max(received_at) AS last_ts
     FROM events_v WHERE {scope} AND category = 'scan'
-        AND Action IN ('accepted', 'refused', 'progress', 'done', 'cancelled', 'expired')
+        AND Action IN ('accepted', 'refused', 'progress', 'done', 'cancelled', 'expired', 'failed')
         AND has({orders:Array(String)}, extra['OrderId'])"
     };
 }

@@ -57,6 +57,7 @@ fn state_key(state: &str) -> &'static str {
         "done" => "state_done",
         "cancelled" => "state_cancelled",
         "expired" => "state_expired",
+        "failed" => "state_failed",
         "offline" => "state_offline",
         "asked" => "state_asked",
         "accepted" => "state_accepted",

@@ -70,7 +70,8 @@ pub async fn wait(client: &Client, output: &Output, id: &str, limit: Duration) -
 /// Whether nobody is left who could still answer soon.
 fn is_over(scan: &Value, now_us: i64) -> bool {
     let hosts = rows(scan, "hosts");
-    let is_open = |host: &&Value| !matches!(host["state"].as_str(), Some("done" | "refused" | "cancelled" | "expired"));
+    let is_open =
+        |host: &&Value| !matches!(host["state"].as_str(), Some("done" | "refused" | "cancelled" | "expired" | "failed"));
     let open: Vec<&Value> = hosts.iter().filter(is_open).collect();
     if open.is_empty() && !hosts.is_empty() {
         return true;

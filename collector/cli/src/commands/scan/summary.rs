@@ -60,6 +60,7 @@ pub fn sentence(scan: &Value) -> String {
         ("waiting", in_state(scan, "asked"), &["asked"]),
         ("cancelled", in_state(scan, "cancelled"), &["cancelled"]),
         ("expired", in_state(scan, "expired"), &["expired"]),
+        ("failed", in_state(scan, "failed"), &["failed"]),
     ] {
         if counted > 0 {
             hosts.push(format!("{shown} {}{}", number(counted), named(scan, states)));
@@ -80,17 +81,21 @@ pub fn sentence(scan: &Value) -> String {
 
 /// Whether every host that was asked has answered and come to its end.
 pub fn is_complete(scan: &Value) -> bool {
-    let ended_early = in_state(scan, "cancelled") + in_state(scan, "expired") + count(scan, "refused");
+    let ended_early =
+        ["cancelled", "expired", "failed"].map(|state| in_state(scan, state)).iter().sum::<u64>() + count(scan, "refused");
     count(scan, "answered") >= count(scan, "asked") && ended_early == 0
 }
 
 /// What "nothing was found" rests on: nothing for what was not looked into.
 pub fn nothing_found(scan: &Value) -> String {
-    let (asked, answered) = (count(scan, "asked"), count(scan, "answered"));
+    let (asked, answered, failed) = (count(scan, "asked"), count(scan, "answered"), in_state(scan, "failed"));
     let (refused, unknown) = (count(scan, "refused"), count(scan, "files_unknown") + count(scan, "files_timed_out"));
     let files = number(count(scan, "files_scanned"));
-    let mut text =
-        format!("nothing found in {files} files on {} of {} hosts", number(answered.saturating_sub(refused)), number(asked));
+    let mut text = format!(
+        "nothing found in {files} files on {} of {} hosts",
+        number(answered.saturating_sub(refused + failed)),
+        number(asked)
+    );
     let mut open = Vec::new();
     let silent = asked.saturating_sub(answered);
     if silent > 0 {
@@ -99,7 +104,9 @@ pub fn nothing_found(scan: &Value) -> String {
     if refused > 0 {
         open.push(format!("{} that refused{}", hosts(refused), named(scan, &["refused"])));
     }
-    for (state, how) in [("cancelled", "that stopped early"), ("expired", "that did not finish in time")] {
+    for (state, how) in
+        [("cancelled", "that stopped early"), ("expired", "that did not finish in time"), ("failed", "that could not scan")]
+    {
         let ended = in_state(scan, state);
         if ended > 0 {
             open.push(format!("{} {how}{}", hosts(ended), named(scan, &[state])));
@@ -142,6 +149,17 @@ mod tests {
                     48,211 files scanned, 3 matched, 17 skipped, 0 timed out, 2 unknown";
         assert_eq!(sentence(&scan()), said);
         assert!(!is_complete(&scan()));
+    }
+
+    #[test]
+    fn a_host_that_could_not_scan_is_named_and_says_nothing() {
+        let mut failed = scan();
+        failed["answered"] = 12.into();
+        failed["hosts"][0]["state"] = "failed".into();
+        assert!(!is_complete(&failed));
+        assert!(sentence(&failed).contains("answered 12, failed 1 (pc-14), refused 0"), "{}", sentence(&failed));
+        let nothing = nothing_found(&failed);
+        assert!(nothing.contains("on 11 of 12 hosts") && nothing.contains("1 host that could not scan (pc-14)"), "{nothing}");
     }
 
     #[test]
