@@ -4,11 +4,11 @@
 //! and requests made meanwhile wait in its backlog), the child process, and one thread that lives as long as the
 //! child does. The thread matters: the kernel's parent-death signal follows the *thread* that started a child.
 //!
-//! A child that lives but runs no statement for [`Config::hung_after`] is killed by the [`Watchdog`] and started again.
+//! A child that lives but runs no statement for [`Config::hung_after`] is killed by the watchdog and started again.
 //!
 //! On failure: the first start's failure is returned to the caller; later ones are logged, shown as
 //! [`State::Restarting`], and answered with a restart after a back-off that doubles from [`BACKOFF_FIRST`] to
-//! [`BACKOFF_LAST`] and starts over once the child stayed up for [`STEADY`].
+//! [`BACKOFF_LAST`] and starts over once the child stayed up for a while.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

@@ -4,7 +4,7 @@
 //! by a [`Scanner`] that reads from memory only. A scan that was cut short is never called clean: its outcome is
 //! [`Outcome::Unknown`] with the reason.
 //!
-//! Files are read by [`pack`] (rule files) and [`proof`]; content to scan is handed over as bytes, never mapped, because
+//! Files are read by `pack` (rule files) and [`proof`]; content to scan is handed over as bytes, never mapped, because
 //! a mapped file that shrinks kills its reader.
 
 #![forbid(unsafe_code)]

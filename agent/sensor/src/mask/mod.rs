@@ -1,8 +1,8 @@
 //! Secrets in command lines are replaced on the host, before an event leaves the sensor or a copy goes to a child's event.
 //!
-//! The name of an option stays, its value becomes `***`. What counts as a secret is decided by names ([`names`]), by tools
-//! with one-letter password options ([`tools`]) and by texts that are secrets wherever they stand (headers, URLs, tokens of
-//! known form: [`text`]). In doubt the value is masked: a masked word costs an analyst little, a leaked one much.
+//! The name of an option stays, its value becomes `***`. What counts as a secret is decided by names (`names`), by tools
+//! with one-letter password options (`tools`) and by texts that are secrets wherever they stand (headers, URLs, tokens of
+//! known form: `text`). In doubt the value is masked: a masked word costs an analyst little, a leaked one much.
 
 mod names;
 mod text;

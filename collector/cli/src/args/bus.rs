@@ -42,7 +42,7 @@ pub enum Bus {
 /// Which bus.
 #[derive(Debug, Args)]
 pub struct CollectorConfig {
-    /// Configuration of the collector; its section [bus] names the brokers.
+    /// Configuration of the collector; its section `[bus]` names the brokers.
     #[arg(long, value_name = "FILE")]
     pub config_collector: PathBuf,
 }

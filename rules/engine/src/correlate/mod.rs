@@ -49,7 +49,7 @@ pub use fields::FieldSource;
 pub use overflow::{OverflowKind, StateOverflow};
 pub(crate) use plan::Plan;
 pub use run::CorrelationMatch;
-pub use snapshot::{Restored, Snapshot};
+pub use snapshot::{Restored, Snapshot, SnapshotError};
 pub use watermark::Watermark;
 
 /// What a correlator may keep. Beyond it the least recently used groups of the correlation that holds most are given up,

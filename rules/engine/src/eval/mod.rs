@@ -2,7 +2,7 @@
 //!
 //! A rule set becomes [`Program`]: each distinct test of a field's value is one *atom* ([`Atom`]), each rule an
 //! expression over atoms ([`Expr`]). An event becomes a [`Frame`]: borrowed values by field number, whatever it was read
-//! from. [`reference`] judges a frame by the book, slowly; [`Judge`] judges it fast and must agree with it, which
+//! from. [`mod@reference`] judges a frame by the book, slowly; [`Judge`] judges it fast and must agree with it, which
 //! property tests hold.
 //!
 //! Text is compared without case by its lower case form, as the Sigma specification asks (version 2.1, "Detections":
