@@ -2,7 +2,7 @@
 //! in one hour. Rules that only serve correlations are not counted, as they alert nobody.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use beffroi_engine::correlate::{CorrelateOptions, Correlator};
@@ -34,6 +34,9 @@ pub struct Options {
     /// Print every rule, not only those that fired.
     #[arg(long)]
     all: bool,
+    /// The recordings are of attacks: every rule titled in this file, one a line, must fire, and the corpus is left out.
+    #[arg(long, value_name = "FILE")]
+    expect: Option<PathBuf>,
 }
 
 /// What one rule said of all recordings.
@@ -61,16 +64,18 @@ impl Tally {
 /// Judges and prints.
 ///
 /// # Errors
-/// When nothing can be judged, or a rule of level high or critical fired.
+/// When nothing can be judged, or a rule of level high or critical fired; with `expect`, when an expected one did not.
 pub fn run(options: &Options) -> Result<()> {
     let folder = options.recordings.clone().map_or_else(cache, Ok)?;
     let mut baselines = baseline::recordings(&folder)?;
     if baselines.is_empty() {
         eprintln!("noise: no recordings in {}; `make noise` makes them (root)", folder.display());
     }
-    match baseline::package_build(&options.corpora)? {
-        Some(build) => baselines.push(build),
-        None => eprintln!("noise: SKIPPED the corpus: there is no {}", options.corpora.display()),
+    if options.expect.is_none() {
+        match baseline::package_build(&options.corpora)? {
+            Some(build) => baselines.push(build),
+            None => eprintln!("noise: SKIPPED the corpus: there is no {}", options.corpora.display()),
+        }
     }
     if baselines.is_empty() {
         bail!("there is nothing to judge");
@@ -83,10 +88,31 @@ pub fn run(options: &Options) -> Result<()> {
     for baseline in &baselines {
         tallies.judge(baseline)?;
     }
+    if let Some(file) = &options.expect {
+        return compare(&tallies.rules, file);
+    }
     let stories: Vec<_> = baselines.iter().map(|baseline| &baseline.story).collect();
     let grave = report::print(&stories, &tallies.rules, options.all);
     if grave > 0 {
         bail!("{grave} rules of level high or critical fire where nobody attacks: mend them, lower them or switch them off");
+    }
+    Ok(())
+}
+
+/// Whether every rule that is titled in the file fired.
+fn compare(rules: &BTreeMap<String, Tally>, file: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let wanted: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let fired: HashSet<&str> = rules.values().filter(|tally| tally.alerts > 0).map(|tally| tally.title.as_str()).collect();
+    let silent: Vec<&str> = wanted.iter().copied().filter(|title| !fired.contains(title)).collect();
+    println!("{} of {} expected rules fired on recorded attacks", wanted.len() - silent.len(), wanted.len());
+    let mut unlisted: Vec<&str> = fired.into_iter().filter(|title| !wanted.contains(title)).collect();
+    unlisted.sort_unstable();
+    if !unlisted.is_empty() {
+        println!("fired as well: {}", unlisted.join("; "));
+    }
+    if !silent.is_empty() {
+        bail!("silent on what they are for: {}", silent.join("; "));
     }
     Ok(())
 }
@@ -188,7 +214,7 @@ mod tests {
              detection:\n  s: {{Image|endswith: /nc}}\n  condition: s\nlevel: {level}\n"
         );
         std::fs::write(rules.join("r.yml"), rule).expect("a file");
-        Options { recordings: Some(folder.into()), rules, corpora: folder.join("none"), all: true }
+        Options { recordings: Some(folder.into()), rules, corpora: folder.join("none"), all: true, expect: None }
     }
 
     const NC: &str = r#"{"ts":"2026-01-01T10:00:00Z","category":"process_creation","product":"linux","Image":"/bin/nc"}"#;
@@ -208,6 +234,20 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         recording(folder.path(), &[LS]);
         run(&options(folder.path(), "critical")).expect("nothing fired");
+    }
+
+    #[test]
+    fn an_expected_rule_that_stays_silent_fails() {
+        let folder = tempfile::tempdir().expect("a folder");
+        recording(folder.path(), &[NC]);
+        let mut options = options(folder.path(), "high");
+        let list = folder.path().join("expected");
+        options.expect = Some(list.clone());
+        std::fs::write(&list, "# what must fire\nRule\n").expect("a file");
+        run(&options).expect("it fired");
+        std::fs::write(&list, "Rule\nAnother\n").expect("a file");
+        let error = run(&options).expect_err("the other is silent").to_string();
+        assert!(error.ends_with(": Another"), "{error}");
     }
 
     #[test]
