@@ -5,10 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use beffroi_schema::Event;
 use beffroi_schema::alert::{MatchedField, RuleInfo};
+use beffroi_schema::{Event, Logsource};
 
-use crate::eval::{Builder, Found, Frame, Judge, Program, Scratch, explain, fill_from_event, reference};
+use crate::eval::{Builder, Found, Frame, Judge, Program, Scratch, Wanted, explain, fill_wanted_from_event, reference};
 use crate::limits::{MAX_CORRELATIONS, MAX_MATCHED_FIELDS};
 use crate::logsource::{Route, RuleLogsource};
 use crate::rule::RuleSet;
@@ -68,7 +68,8 @@ pub struct SigmaDetector {
     /// Its rules stand at the same places as `rules`.
     pub(crate) program: Program,
     pub(crate) buckets: Vec<Bucket>,
-    reads_audit: bool,
+    /// Where audit records go; none when no rule reads them.
+    audit: Option<Way>,
     panics: AtomicU64,
     /// Memory that judging uses again, one piece for each thread that judges at the same time.
     idle: Mutex<Vec<Workspace>>,
@@ -85,7 +86,19 @@ pub(crate) struct Bucket {
 struct Workspace {
     scratch: Scratch,
     frame: Frame<'static>,
+    places: Vec<u32>,
+    /// Logsources seen lately, the first ones of a program's life; a host sends events of a few.
+    routes: Vec<(Logsource, Arc<Way>)>,
 }
+
+/// Where events of one logsource go.
+struct Way {
+    buckets: Vec<usize>,
+    wanted: Wanted,
+}
+
+/// Logsources whose way is remembered: all of ours, with room for the services of log lines. Others are looked up again.
+const MAX_WAYS: usize = 64;
 
 /// Puts a rule set in force.
 ///
@@ -107,9 +120,10 @@ pub fn compile(set: &RuleSet) -> Result<SigmaDetector, CompileError> {
         Ok(Bucket { route, judge, rules })
     });
     let buckets = buckets.collect::<Result<Vec<_>, CompileError>>()?;
+    let audit = Way::new(&program, &buckets, |bucket| bucket.route.reads_audit());
     Ok(SigmaDetector {
         rules: set.rules.iter().map(|rule| rule.info.clone()).collect(),
-        reads_audit: buckets.iter().any(|bucket| bucket.route.reads_audit()),
+        audit: (!audit.buckets.is_empty()).then_some(audit),
         program,
         buckets,
         panics: AtomicU64::new(0),
@@ -120,18 +134,53 @@ pub fn compile(set: &RuleSet) -> Result<SigmaDetector, CompileError> {
 /// Engine and version, as alerts name it.
 const NAME: &str = concat!("beffroi-engine ", env!("CARGO_PKG_VERSION"));
 
+impl Way {
+    fn new(program: &Program, buckets: &[Bucket], is_on_it: impl Fn(&Bucket) -> bool) -> Self {
+        let places: Vec<usize> = (0..buckets.len()).filter(|place| is_on_it(&buckets[*place])).collect();
+        let wanted = Wanted::by(&program.names, places.iter().map(|place| &buckets[*place].judge));
+        Self { buckets: places, wanted }
+    }
+}
+
 impl SigmaDetector {
-    /// Judges one frame by the rules of one logsource. A rule that panics is counted, and the others still judge it.
-    fn judge(&self, bucket: &Bucket, frame: &Frame<'_>, scratch: &mut Scratch, matches: &mut Vec<RuleMatch>) {
-        // Judging changes nothing but the scratch, which begins anew with every event, so going on after a panic is sound.
-        let judged = catch_unwind(AssertUnwindSafe(|| bucket.judge.matches(&self.program, frame, scratch).to_vec()));
-        let places = judged.unwrap_or_else(|_| self.judge_one_by_one(bucket, frame));
-        for place in places {
-            let (info, rule) = (&self.rules[place as usize], &self.program.rules[place as usize]);
-            if matches.iter().all(|earlier| !Arc::ptr_eq(&earlier.rule, info)) {
-                matches.push(to_match(info, explain(&self.program, rule, frame, MAX_MATCHED_FIELDS)));
+    /// Judges one frame by the rules on a way. A rule that panics is counted, and the others still judge it.
+    fn judge(&self, way: &Way, frame: &Frame<'_>, workspace: &mut Workspace, matches: &mut Vec<RuleMatch>) {
+        for bucket in way.buckets.iter().map(|place| &self.buckets[*place]) {
+            let Workspace { scratch, places, .. } = workspace;
+            places.clear();
+            // Judging changes nothing but the scratch, which begins anew with every event, so going on after a panic is
+            // sound.
+            let judged = catch_unwind(AssertUnwindSafe(|| {
+                places.extend_from_slice(bucket.judge.matches(&self.program, frame, scratch));
+            }));
+            if judged.is_err() {
+                *places = self.judge_one_by_one(bucket, frame);
+            }
+            for place in places {
+                let info = &self.rules[*place as usize];
+                if matches.iter().all(|earlier| !Arc::ptr_eq(&earlier.rule, info)) {
+                    let found = self.explain(*place as usize, frame, scratch);
+                    matches.push(to_match(info, found));
+                }
             }
         }
+    }
+
+    fn explain(&self, rule: usize, frame: &Frame<'_>, scratch: &mut Scratch) -> Found {
+        let fast = || Judge::explain(&self.program, rule, frame, scratch, MAX_MATCHED_FIELDS);
+        catch_unwind(AssertUnwindSafe(fast))
+            .unwrap_or_else(|_| explain(&self.program, &self.program.rules[rule], frame, MAX_MATCHED_FIELDS))
+    }
+
+    fn way(&self, logsource: &Logsource, workspace: &mut Workspace) -> Arc<Way> {
+        if let Some((_, way)) = workspace.routes.iter().find(|(known, _)| known == logsource) {
+            return way.clone();
+        }
+        let way = Arc::new(Way::new(&self.program, &self.buckets, |bucket| bucket.route.accepts(logsource)));
+        if workspace.routes.len() < MAX_WAYS {
+            workspace.routes.push((logsource.clone(), way.clone()));
+        }
+        way
     }
 
     fn judge_one_by_one(&self, bucket: &Bucket, frame: &Frame<'_>) -> Vec<u32> {
@@ -162,24 +211,26 @@ impl Detector for SigmaDetector {
     fn evaluate(&self, event: &Event) -> Vec<RuleMatch> {
         let mut matches = Vec::new();
         let names = &self.program.names;
-        let Workspace { mut scratch, frame } = self.workspace();
-        let mut frame = frame.recycle_for(names);
-        fill_from_event(&mut frame, names, event);
-        for bucket in self.buckets.iter().filter(|bucket| bucket.route.accepts(&event.logsource)) {
-            self.judge(bucket, &frame, &mut scratch, &mut matches);
+        let mut workspace = self.workspace();
+        let way = self.way(&event.logsource, &mut workspace);
+        let mut kept = std::mem::take(&mut workspace.frame);
+        if !way.buckets.is_empty() {
+            let mut frame = kept.recycle_for(names);
+            fill_wanted_from_event(&mut frame, names, &way.wanted, event);
+            self.judge(&way, &frame, &mut workspace, &mut matches);
+            kept = frame.recycle();
         }
-        let mut kept: Frame<'static> = frame.recycle();
-        if self.reads_audit {
-            for record in &view::records(event) {
+        if let Some(audit) = &self.audit {
+            let wanted = |name: &str| audit.wanted.wants(names.find(name));
+            for record in &view::wanted_records(event, &wanted) {
                 let mut frame = kept.recycle_for(names);
                 record.fill(&mut frame, names);
-                for bucket in self.buckets.iter().filter(|bucket| bucket.route.reads_audit()) {
-                    self.judge(bucket, &frame, &mut scratch, &mut matches);
-                }
+                self.judge(audit, &frame, &mut workspace, &mut matches);
                 kept = frame.recycle();
             }
         }
-        self.give_back(Workspace { scratch, frame: kept });
+        workspace.frame = kept;
+        self.give_back(workspace);
         matches
     }
 

@@ -180,7 +180,7 @@ impl RecordJudge<'_> {
     }
 
     fn judge(&mut self, route: &[usize], frame: &Frame<'_>, matches: &mut Vec<RecordMatch>) {
-        let detector = self.detector;
+        let (detector, before) = (self.detector, matches.len());
         for bucket in route.iter().map(|place| &detector.buckets[*place]) {
             for place in detector.matches(bucket, frame, &mut self.scratch) {
                 let rule = place as usize;
@@ -194,6 +194,7 @@ impl RecordJudge<'_> {
                 }
             }
         }
+        matches[before..].sort_by_key(|found| found.rule);
     }
 
     fn route(&mut self, view: &RecordView<'_>) -> Arc<[usize]> {

@@ -4,6 +4,7 @@
 //! Record types and field names are those of the audit record dictionary (linux-audit/audit-documentation on GitHub).
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use beffroi_schema::{Category, Event, Field, Logsource, Product, Value};
 
@@ -15,7 +16,7 @@ const MAX_ARGUMENTS: usize = 64;
 /// One audit record.
 #[derive(Debug, Default)]
 pub(crate) struct AuditRecord<'a> {
-    fields: Vec<(Cow<'static, str>, Cow<'a, str>)>,
+    fields: Vec<(&'static str, Cow<'a, str>)>,
 }
 
 /// Whether events of this logsource have a view.
@@ -31,84 +32,103 @@ pub(crate) fn serves(logsource: &Logsource) -> bool {
         )
 }
 
+/// Names of the arguments of a program, made once.
+static ARGUMENTS: LazyLock<Vec<String>> = LazyLock::new(|| (0..MAX_ARGUMENTS).map(|index| format!("a{index}")).collect());
+
 /// The audit records of an event; none where it has no view.
 pub(crate) fn records(event: &Event) -> Vec<AuditRecord<'_>> {
+    wanted_records(event, &|_| true)
+}
+
+/// The same with the fields that are wanted.
+pub(crate) fn wanted_records<'a>(event: &'a Event, wanted: &dyn Fn(&str) -> bool) -> Vec<AuditRecord<'a>> {
     if !serves(&event.logsource) {
         return Vec::new();
     }
+    let writer = Writer { event, wanted };
     match event.logsource.category {
-        Category::ProcessCreation => started(event),
-        Category::NetworkConnection if event.text(Field::INITIATED) == "true" => vec![syscall(event, "connect")],
-        Category::FileEvent => vec![syscall(event, "openat"), path(event, Field::TARGET_FILENAME, "CREATE")],
+        Category::ProcessCreation => writer.started(),
+        Category::NetworkConnection if event.text(Field::INITIATED) == "true" => vec![writer.syscall("connect")],
+        Category::FileEvent => vec![writer.syscall("openat"), writer.path(Field::TARGET_FILENAME, "CREATE")],
         Category::FileRename => vec![
-            syscall(event, "rename"),
-            path(event, Field::SOURCE_FILENAME, "DELETE"),
-            path(event, Field::TARGET_FILENAME, "CREATE"),
+            writer.syscall("rename"),
+            writer.path(Field::SOURCE_FILENAME, "DELETE"),
+            writer.path(Field::TARGET_FILENAME, "CREATE"),
         ],
-        Category::FileDelete => vec![syscall(event, "unlinkat"), path(event, Field::TARGET_FILENAME, "DELETE")],
+        Category::FileDelete => vec![writer.syscall("unlinkat"), writer.path(Field::TARGET_FILENAME, "DELETE")],
         _ => Vec::new(),
     }
 }
 
-fn started(event: &Event) -> Vec<AuditRecord<'_>> {
-    let mut execve = AuditRecord::of("EXECVE");
-    if let Some(Value::List(arguments)) = event.get(Field::ARGV) {
-        execve.push("argc", arguments.len().to_string().into());
-        for (index, argument) in arguments.iter().take(MAX_ARGUMENTS).enumerate() {
-            execve.fields.push((format!("a{index}").into(), String::from_utf8_lossy(argument)));
+struct Writer<'a, 'w> {
+    event: &'a Event,
+    wanted: &'w dyn Fn(&str) -> bool,
+}
+
+impl<'a> Writer<'a, '_> {
+    fn started(&self) -> Vec<AuditRecord<'a>> {
+        let mut execve = self.record("EXECVE");
+        if let Some(Value::List(arguments)) = self.event.get(Field::ARGV) {
+            self.push(&mut execve, "argc", || arguments.len().to_string().into());
+            for (name, argument) in ARGUMENTS.iter().zip(arguments.iter()) {
+                self.push(&mut execve, name, || Datum::Text(argument).text());
+            }
         }
+        let mut cwd = self.record("CWD");
+        self.copy(&mut cwd, Field::CURRENT_DIRECTORY, "cwd");
+        vec![self.syscall("execve"), execve, cwd, self.path(Field::IMAGE, "NORMAL")]
     }
-    let mut cwd = AuditRecord::of("CWD");
-    cwd.copy(event, Field::CURRENT_DIRECTORY, "cwd");
-    vec![syscall(event, "execve"), execve, cwd, path(event, Field::IMAGE, "NORMAL")]
-}
 
-fn syscall<'a>(event: &'a Event, name: &'static str) -> AuditRecord<'a> {
-    let mut record = AuditRecord::of("SYSCALL");
-    record.push("SYSCALL", name.into());
-    record.push("syscall", name.into());
-    record.push("success", "yes".into());
-    for (field, name) in [
-        (Field::IMAGE, "exe"),
-        (Field::COMM, "comm"),
-        (Field::PROCESS_ID, "pid"),
-        (Field::PARENT_PROCESS_ID, "ppid"),
-        (Field::UID, "uid"),
-        (Field::EUID, "euid"),
-        (Field::GID, "gid"),
-        (Field::LOGIN_UID, "auid"),
-        (Field::SESSION_ID, "ses"),
-    ] {
-        record.copy(event, field, name);
-    }
-    if event.get(Field::COMM).is_none() {
-        let image = event.text(Field::IMAGE);
-        record.push("comm", image.rsplit('/').next().unwrap_or_default().to_string().into());
-    }
-    record
-}
-
-fn path<'a>(event: &'a Event, field: Field, kind: &'static str) -> AuditRecord<'a> {
-    let mut record = AuditRecord::of("PATH");
-    record.push("nametype", kind.into());
-    record.copy(event, field, "name");
-    record
-}
-
-impl<'a> AuditRecord<'a> {
-    fn of(kind: &'static str) -> Self {
-        let mut record = Self::default();
-        record.push("type", kind.into());
+    fn syscall(&self, name: &'static str) -> AuditRecord<'a> {
+        let mut record = self.record("SYSCALL");
+        self.push(&mut record, "SYSCALL", || name.into());
+        self.push(&mut record, "syscall", || name.into());
+        self.push(&mut record, "success", || "yes".into());
+        for (field, name) in [
+            (Field::IMAGE, "exe"),
+            (Field::COMM, "comm"),
+            (Field::PROCESS_ID, "pid"),
+            (Field::PARENT_PROCESS_ID, "ppid"),
+            (Field::UID, "uid"),
+            (Field::EUID, "euid"),
+            (Field::GID, "gid"),
+            (Field::LOGIN_UID, "auid"),
+            (Field::SESSION_ID, "ses"),
+        ] {
+            self.copy(&mut record, field, name);
+        }
+        if self.event.get(Field::COMM).is_none() {
+            let image = || self.event.text(Field::IMAGE);
+            self.push(&mut record, "comm", || image().rsplit('/').next().unwrap_or_default().to_string().into());
+        }
         record
     }
 
-    fn push(&mut self, name: &'static str, value: Cow<'a, str>) {
-        self.fields.push((name.into(), value));
+    fn path(&self, field: Field, kind: &'static str) -> AuditRecord<'a> {
+        let mut record = self.record("PATH");
+        self.push(&mut record, "nametype", || kind.into());
+        self.copy(&mut record, field, "name");
+        record
     }
 
-    fn copy(&mut self, event: &'a Event, field: Field, name: &'static str) {
-        if let Some(value) = event.get(field) {
-            self.push(name, value.to_text());
+    fn record(&self, kind: &'static str) -> AuditRecord<'a> {
+        let mut record = AuditRecord::default();
+        self.push(&mut record, "type", || kind.into());
+        record
+    }
+
+    fn push(&self, record: &mut AuditRecord<'a>, name: &'static str, value: impl FnOnce() -> Cow<'a, str>) {
+        if (self.wanted)(name) {
+            record.fields.push((name, value()));
+        }
+    }
+
+    fn copy(&self, record: &mut AuditRecord<'a>, field: Field, name: &'static str) {
+        if let Some(value) = self.event.get(field) {
+            self.push(record, name, || match value {
+                Value::Text(bytes) => Datum::Text(bytes).text(),
+                other => other.to_text(),
+            });
         }
     }
 }

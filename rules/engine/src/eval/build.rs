@@ -3,16 +3,25 @@
 use std::collections::{BTreeMap, HashMap};
 
 use regex::RegexBuilder;
+use regex_syntax::hir::{Hir, HirKind};
 use rsigma_parser::{ConditionExpr, Detection, DetectionItem, Quantifier, SelectorPattern, SigmaRule, SigmaString, SigmaValue};
 
 use super::encode;
+use super::lean::Lean;
 use super::modifiers::{Encoder, Modifiers, Reading};
+use super::needs::Habits;
 use super::pattern::{Anchor, Pattern};
 use super::program::{Atom, AtomId, CoreRule, Expr, Program, Scope, Selection};
 use super::test::{Number, Order, Test};
 
-/// Memory of one compiled expression: large enough for every public rule, small enough for thousands.
+/// Memory of one compiled expression: large enough for every public rule, and small enough that the longest value takes
+/// less than a second, because time grows with the product of both (`tests/exact.rs` tries five hundred evil ones).
 const MAX_REGEX_BYTES: usize = 4 * 1024 * 1024;
+/// Counted repetitions (`{n}`) inside of others, multiplied: beyond this a value is walked by thousands of states at once.
+const MAX_NESTED_REPEATS: u64 = 250;
+/// Memory of the states that one expression has met in values: with less, large counted repetitions would be walked state
+/// by state. Only evil expressions come near it.
+const MAX_REGEX_STATES: usize = 16 * 1024 * 1024;
 
 /// A rule cannot be judged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +70,9 @@ impl Builder {
     }
 
     /// What was built.
-    pub fn finish(self) -> Program {
+    pub fn finish(mut self) -> Program {
+        self.program.lean = Lean::new(&self.program.atoms, &self.program.rules);
+        self.program.habits = Habits::new(&self.program);
         self.program
     }
 
@@ -156,12 +167,16 @@ impl Builder {
             SigmaValue::Null => return refuse("invalid regex: there is none"),
             other => other.to_string(),
         };
-        let built = RegexBuilder::new(&text)
-            .case_insensitive(modifiers.ignore_case)
-            .multi_line(modifiers.multi_line)
-            .dot_matches_new_line(modifiers.dot_all)
-            .size_limit(MAX_REGEX_BYTES)
-            .build();
+        // Flags stand in the text: what tells two expressions apart and what reads them sees the text alone.
+        let flags = [(modifiers.ignore_case, 'i'), (modifiers.multi_line, 'm'), (modifiers.dot_all, 's')];
+        let flags: String = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| *flag).collect();
+        let flagged = if flags.is_empty() { text.clone() } else { format!("(?{flags}){text}") };
+        if nested_repeats(&flagged) > MAX_NESTED_REPEATS {
+            return refuse(format!(
+                "invalid regex '{text}': counted repetitions inside of counted repetitions, over {MAX_NESTED_REPEATS} in all"
+            ));
+        }
+        let built = RegexBuilder::new(&flagged).size_limit(MAX_REGEX_BYTES).dfa_size_limit(MAX_REGEX_STATES).build();
         match built {
             Ok(regex) => Ok(self.atom(scope, Test::Regex(regex))),
             Err(error) => refuse(format!("invalid regex '{text}': {error}")),
@@ -263,6 +278,27 @@ fn placeholder(text: &str) -> Option<&str> {
 /// The parser writes brackets of field names as `\[`; names are flat here.
 fn unescaped(name: &str) -> String {
     name.replace("\\[", "[").replace("\\]", "]")
+}
+
+/// How often counted repetitions that stand inside of others repeat the innermost part, at most; 1 where none does. An
+/// expression that does not parse is refused by whoever compiles it.
+fn nested_repeats(expression: &str) -> u64 {
+    fn inside(hir: &Hir) -> (u64, u32) {
+        let (times, depth) = hir.kind().subs().iter().map(inside).max().unwrap_or((1, 0));
+        match hir.kind() {
+            HirKind::Repetition(repetition) => {
+                let most = u64::from(repetition.max.unwrap_or(repetition.min));
+                if most > 1 { (times.saturating_mul(most), depth + 1) } else { (times, depth) }
+            }
+            _ => (times, depth),
+        }
+    }
+    let Ok(hir) = regex_syntax::Parser::new().parse(expression) else { return 1 };
+    // One repetition by itself is limited where rules are read.
+    match inside(&hir) {
+        (times, 2..) => times,
+        _ => 1,
+    }
 }
 
 fn number(value: &SigmaValue) -> Option<Number> {

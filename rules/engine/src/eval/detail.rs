@@ -21,14 +21,28 @@ pub struct Found {
 
 /// Explains a match, with at most `max` fields.
 pub fn explain(program: &Program, rule: &CoreRule, frame: &Frame<'_>, max: usize) -> Found {
+    explain_by(program, rule, frame, max, &mut |id| atom_holds(&program.atoms[id.index()], frame))
+}
+
+/// The same, where somebody knows which atoms hold.
+pub(crate) fn explain_by(
+    program: &Program,
+    rule: &CoreRule,
+    frame: &Frame<'_>,
+    max: usize,
+    atom: &mut impl FnMut(AtomId) -> bool,
+) -> Found {
     let mut found = Found { selections: Vec::new(), fields: Vec::new() };
     for selection in &rule.selections {
-        let mut atom = |id: AtomId| atom_holds(&program.atoms[id.index()], frame);
-        if selection.body.holds(&rule.selections, &mut atom) {
+        if selection.body.holds(&rule.selections, atom) {
             found.selections.push(Arc::clone(&selection.name));
             let mut atoms = Vec::new();
             atoms_of(&selection.body, &mut atoms);
-            atoms.into_iter().for_each(|id| values(program, id, frame, max, &mut found.fields));
+            for id in atoms {
+                if found.fields.len() < max && atom(id) {
+                    values(program, id, frame, max, &mut found.fields);
+                }
+            }
         }
     }
     found

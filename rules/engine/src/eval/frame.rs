@@ -1,6 +1,8 @@
 //! An event as the evaluator sees it: borrowed values by field number. Made once for each event, judged by every rule.
 
 use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value as Json;
 
@@ -33,7 +35,8 @@ impl<'a> Datum<'a> {
             Self::Int(number) => Cow::Owned(number.to_string()),
             Self::Uint(number) => Cow::Owned(number.to_string()),
             Self::Float(number) => Cow::Owned(number.to_string()),
-            Self::Text(bytes) => String::from_utf8_lossy(bytes),
+            // The lossy reader takes several instructions a byte; nearly all values are good.
+            Self::Text(bytes) => std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed),
         }
     }
 
@@ -50,6 +53,11 @@ impl<'a> Datum<'a> {
     }
 }
 
+/// Frames that were made, so that each fill of each frame has a number of its own.
+static FRAMES: AtomicU64 = AtomicU64::new(1);
+/// Fills of one frame before it takes a new number.
+const FILLS: u64 = 1 << 24;
+
 /// The values of one event. Values of one field stand together, so they are pushed one after the other.
 #[derive(Debug, Default)]
 pub struct Frame<'a> {
@@ -57,36 +65,61 @@ pub struct Frame<'a> {
     slots: Vec<(u32, u32)>,
     touched: Vec<FieldId>,
     values: Vec<Datum<'a>>,
-    rest: Vec<Datum<'a>>,
+    /// Which fill of which frame this is; zero before the first.
+    stamp: u64,
 }
 
 impl<'a> Frame<'a> {
     /// An empty frame for events judged by rules that know these names.
     pub fn new(names: &Names) -> Self {
-        Self { slots: vec![(0, 0); names.len()], ..Self::default() }
+        Self { slots: vec![(0, 0); names.len()], stamp: next_stamp(0), ..Self::default() }
     }
 
     /// Adds the only value of a field, or the next one of a list. A field without number is kept for searches that name
     /// no field. A field that is named twice with others between keeps its first values.
     pub fn push(&mut self, field: Option<FieldId>, datum: Datum<'a>) {
-        let Some(field) = field else { return self.rest.push(datum) };
         let at = self.values.len() as u32;
-        let Some(slot) = self.slots.get_mut(field.index()) else { return };
-        if slot.1 == 0 {
-            *slot = (at, 1);
-            self.touched.push(field);
-        } else if slot.0 + slot.1 == at {
-            slot.1 += 1;
-        } else {
-            return self.rest.push(datum);
+        if let Some(field) = field {
+            let Some(slot) = self.slots.get_mut(field.index()) else { return };
+            if slot.1 == 0 {
+                *slot = (at, 1);
+                self.touched.push(field);
+            } else if slot.0 + slot.1 == at {
+                slot.1 += 1;
+            }
         }
         self.values.push(datum);
     }
 
     /// The values of a field; empty when it is absent.
     pub fn values(&self, field: FieldId) -> &[Datum<'a>] {
+        &self.values[self.places(field)]
+    }
+
+    /// Where the values of a field stand.
+    pub(crate) fn places(&self, field: FieldId) -> Range<usize> {
         let (first, count) = self.slots.get(field.index()).copied().unwrap_or((0, 0));
-        &self.values[first as usize..(first + count) as usize]
+        first as usize..(first + count) as usize
+    }
+
+    /// The value at a place.
+    pub(crate) fn at(&self, place: usize) -> Datum<'a> {
+        self.values.get(place).copied().unwrap_or(Datum::Null)
+    }
+
+    /// How many values there are.
+    pub(crate) fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// The number of this fill; no other frame and no other fill has it.
+    pub(crate) fn stamp(&self) -> u64 {
+        self.stamp
+    }
+
+    /// Whether the field is there.
+    pub fn has(&self, field: FieldId) -> bool {
+        self.slots.get(field.index()).is_some_and(|slot| slot.1 > 0)
     }
 
     /// The fields that are there, in the order in which they were pushed.
@@ -96,7 +129,7 @@ impl<'a> Frame<'a> {
 
     /// Every text of the event, for searches that name no field.
     pub fn texts(&self) -> impl Iterator<Item = Datum<'a>> + '_ {
-        self.values.iter().chain(&self.rest).copied().filter(|datum| matches!(datum, Datum::Text(_)))
+        self.values.iter().copied().filter(|datum| matches!(datum, Datum::Text(_)))
     }
 
     /// Empties it for the next event of rules that know these names; memory is kept.
@@ -112,8 +145,12 @@ impl<'a> Frame<'a> {
             self.slots[field.index()] = (0, 0);
         }
         self.touched.clear();
-        Frame { slots: self.slots, touched: self.touched, values: reuse(self.values), rest: reuse(self.rest) }
+        Frame { slots: self.slots, touched: self.touched, values: reuse(self.values), stamp: next_stamp(self.stamp) }
     }
+}
+
+fn next_stamp(stamp: u64) -> u64 {
+    if stamp == 0 || stamp % FILLS == FILLS - 1 { FRAMES.fetch_add(1, Ordering::Relaxed) * FILLS } else { stamp + 1 }
 }
 
 /// The same memory for values of another life; collecting an emptied vector of the same layout allocates nothing.

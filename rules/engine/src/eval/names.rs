@@ -1,9 +1,9 @@
 //! Field names as small numbers, one numbering for a whole rule set. Fields that no rule names have no number.
 
-use std::collections::HashMap;
-
 use beffroi_schema::Field;
 use beffroi_schema::fields::TABLE;
+
+use super::hash::{Table, hash};
 
 /// Number of a field name within one rule set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,8 +19,9 @@ impl FieldId {
 /// The names that a rule set knows.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
-    ids: HashMap<Box<str>, FieldId>,
     names: Vec<Box<str>>,
+    /// From hashes of names to their numbers.
+    ids: Table,
     /// By number of the contract's field table.
     table: Vec<Option<FieldId>>,
 }
@@ -28,12 +29,12 @@ pub struct Names {
 impl Names {
     /// The number of a name, new if need be.
     pub fn intern(&mut self, name: &str) -> FieldId {
-        if let Some(id) = self.ids.get(name) {
-            return *id;
+        if let Some(id) = self.find(name) {
+            return id;
         }
         let id = FieldId(self.names.len() as u32);
-        self.ids.insert(name.into(), id);
         self.names.push(name.into());
+        self.ids.insert(hash(name.as_bytes()), id.0);
         if let Some(field) = Field::by_name(name) {
             self.table.resize(TABLE.len() + 1, None);
             self.table[usize::from(field.0)] = Some(id);
@@ -43,7 +44,13 @@ impl Names {
 
     /// The number of a name, if any rule names it.
     pub fn find(&self, name: &str) -> Option<FieldId> {
-        self.ids.get(name).copied()
+        self.find_bytes(name.as_bytes())
+    }
+
+    /// The same for a name that need not be text.
+    pub fn find_bytes(&self, name: &[u8]) -> Option<FieldId> {
+        let is_it = |number: &u32| self.names[*number as usize].as_bytes() == name;
+        self.ids.find(hash(name)).find(is_it).map(FieldId)
     }
 
     /// The number of a field of the contract, if any rule names it.

@@ -3,14 +3,45 @@
 
 use std::collections::HashMap;
 
+use super::needles::{Needle, Needles, Place, is_worth};
 use super::program::{AtomId, CoreRule, Expr, Program};
+use super::scan::Rarity;
 
-/// Chooses triggers. Only atoms that a scan finds by itself can be in one.
+/// What rules say about how common their parts are.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Habits {
+    /// By atom: how many rules name it. What many rules name (a shell, an interpreter) is common on machines as well.
+    popularity: Vec<u32>,
+    rarity: Rarity,
+}
+
+impl Habits {
+    /// Counts over a whole program.
+    pub(crate) fn new(program: &Program) -> Self {
+        let mut popularity = vec![0; program.atoms.len()];
+        let mut atoms = Vec::new();
+        for rule in &program.rules {
+            atoms.clear();
+            rule.selections.iter().for_each(|selection| atoms_of(&selection.body, &mut atoms));
+            atoms.sort_unstable();
+            atoms.dedup();
+            atoms.iter().for_each(|atom| popularity[atom.index()] += 1);
+        }
+        let texts = program.atoms.iter().map(|atom| atom.test.longest_text());
+        Self { popularity, rarity: Rarity::of(texts) }
+    }
+
+    /// How rare four bytes are.
+    pub(crate) fn rarity(&self) -> &Rarity {
+        &self.rarity
+    }
+}
+
+/// Chooses triggers. Only atoms that a scan can find can be in one.
 pub(crate) struct Needs<'a> {
     program: &'a Program,
-    is_scanned: &'a dyn Fn(AtomId) -> bool,
-    /// How many rules name an atom: what many rules name (a shell, an interpreter) is common on machines as well.
-    popularity: HashMap<AtomId, u32>,
+    /// What was asked about atoms before: what a scan looks for, and what judging by it is guessed to cost.
+    known: HashMap<AtomId, Option<(Needles, f64)>>,
 }
 
 /// Atoms with what judging by them is guessed to cost.
@@ -20,29 +51,26 @@ struct Group {
 }
 
 impl<'a> Needs<'a> {
-    pub(crate) fn new(program: &'a Program, rules: &[usize], is_scanned: &'a dyn Fn(AtomId) -> bool) -> Self {
-        let mut popularity = HashMap::new();
-        for rule in rules {
-            let mut atoms = Vec::new();
-            program.rules[*rule].selections.iter().for_each(|selection| atoms_of(&selection.body, &mut atoms));
-            atoms.sort_unstable();
-            atoms.dedup();
-            atoms.into_iter().for_each(|atom| *popularity.entry(atom).or_insert(0) += 1);
-        }
-        Self { program, is_scanned, popularity }
+    pub(crate) fn new(program: &'a Program) -> Self {
+        Self { program, known: HashMap::new() }
     }
 
     /// The trigger of a rule; none when the rule must always be judged.
-    pub(crate) fn trigger(&self, rule: &CoreRule) -> Option<Vec<AtomId>> {
+    pub(crate) fn trigger(&mut self, rule: &CoreRule) -> Option<Vec<AtomId>> {
         let mut atoms = self.group(&rule.condition, rule)?.atoms;
         atoms.sort_unstable();
         atoms.dedup();
         Some(atoms)
     }
 
-    fn group(&self, expr: &Expr, rule: &CoreRule) -> Option<Group> {
+    /// What a scan looks for to find an atom of a trigger.
+    pub(crate) fn needles(&self, atom: AtomId) -> Option<&Needles> {
+        self.known.get(&atom)?.as_ref().map(|(needles, _)| needles)
+    }
+
+    fn group(&mut self, expr: &Expr, rule: &CoreRule) -> Option<Group> {
         match expr {
-            Expr::Atom(atom) => (self.is_scanned)(*atom).then(|| Group { atoms: vec![*atom], cost: self.cost(*atom) }),
+            Expr::Atom(atom) => self.cost(*atom).map(|cost| Group { atoms: vec![*atom], cost }),
             Expr::Selection(index) => self.group(&rule.selections[*index].body, rule),
             Expr::All(list) => self.cheapest(list, rule),
             Expr::AtLeast(wanted, list) if *wanted >= list.len() && *wanted > 0 => self.cheapest(list, rule),
@@ -59,15 +87,35 @@ impl<'a> Needs<'a> {
         }
     }
 
-    fn cheapest(&self, list: &[Expr], rule: &CoreRule) -> Option<Group> {
+    fn cheapest(&mut self, list: &[Expr], rule: &CoreRule) -> Option<Group> {
         let groups = list.iter().filter_map(|inner| self.group(inner, rule));
         groups.min_by(|a, b| a.cost.total_cmp(&b.cost))
     }
 
-    /// Long texts are rare, popular ones are not.
-    fn cost(&self, atom: AtomId) -> f64 {
-        let popularity = f64::from(self.popularity.get(&atom).copied().unwrap_or(1));
-        popularity / self.program.atoms[atom.index()].test.longest_text().len().max(1) as f64
+    fn cost(&mut self, atom: AtomId) -> Option<f64> {
+        if let Some(known) = self.known.get(&atom) {
+            return known.as_ref().map(|(_, cost)| *cost);
+        }
+        let needles = self.program.atoms[atom.index()].test.needles().filter(is_worth);
+        let found = needles.map(|needles| {
+            let popularity = self.program.habits.popularity.get(atom.index()).copied().unwrap_or(1);
+            let cost = needles.any_of.iter().map(price).sum::<f64>() * f64::from(popularity.max(1));
+            (needles, cost)
+        });
+        let cost = found.as_ref().map(|(_, cost)| *cost);
+        self.known.insert(atom, found);
+        cost
+    }
+}
+
+/// Long texts are rare. Short ones inside of a value need a pass of their own and stand nearly everywhere.
+fn price(needle: &Needle) -> f64 {
+    let length = needle.text.len().max(1) as f64;
+    match (needle.place, needle.text.len()) {
+        (Place::Inside, 0 | 1) => 1_000.0,
+        (Place::Inside, 2 | 3) => 100.0 / length,
+        (Place::Inside, 4) => 2.0 / length,
+        _ => 1.0 / length,
     }
 }
 

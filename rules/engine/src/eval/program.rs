@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::lean::Lean;
 use super::names::{FieldId, Names};
+use super::needs::Habits;
 use super::test::Test;
 
 /// Number of an atom within its program.
@@ -98,4 +100,7 @@ pub struct Program {
     pub atoms: Vec<Atom>,
     /// Rules, in the order in which they were added.
     pub rules: Vec<CoreRule>,
+    /// Their conditions, as the fast evaluator reads them.
+    pub(crate) lean: Lean,
+    pub(crate) habits: Habits,
 }

@@ -1,166 +1,315 @@
-//! Finding all text atoms of one scope in one pass over a value: a hash of whole values, and one automaton over the
-//! folded text for everything that stands inside.
+//! Finding the triggers of rules in a folded value: whole values, beginnings and ends by one look into a table each, texts
+//! inside by one pass that asks a small bit field about every four bytes. Only texts that rules are chosen by are looked
+//! for (see `needs`), and each is looked for by its rarest four bytes, so a value costs a few instructions a byte
+//! however many rules there are.
 
-use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use aho_corasick::AhoCorasick;
+use super::filter::{Filter, GRAM};
+use super::forms::{Form, Forms};
+use super::hash::{Table, hash};
+use super::needles::{Needle, Needles, Place};
 
-use super::frame::Datum;
-use super::pattern::{Pattern, fold};
-use super::program::{AtomId, Program};
-use super::test::Test;
+/// Numbers of scans. Rules would have to be loaded a million times before one came back.
+static SCANS: AtomicU32 = AtomicU32::new(1);
 
-/// What a text found by the automaton means.
-#[derive(Debug, Clone, Copy)]
-enum Meaning {
-    /// The atom holds.
-    Holds(AtomId),
-    /// It holds when the text begins the value.
-    Begins(AtomId),
-    /// It holds when the text ends the value.
-    Ends(AtomId),
-    /// The atom's own test decides.
-    Check(AtomId),
+/// How often four bytes stand in the texts of all rules, roughly: what many rules name is common in events as well.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rarity {
+    counts: Vec<u16>,
 }
 
-/// The text atoms of one scope.
+impl Rarity {
+    const BITS: u32 = 16;
+
+    /// Counts what stands in these texts.
+    pub(crate) fn of<'t>(texts: impl Iterator<Item = &'t str>) -> Self {
+        let mut counts = vec![0u16; 1 << Self::BITS];
+        for text in texts {
+            for window in text.as_bytes().windows(GRAM) {
+                let count = &mut counts[Self::place(window)];
+                *count = count.saturating_add(1);
+            }
+        }
+        Self { counts }
+    }
+
+    fn place(window: &[u8]) -> usize {
+        (gram::<GRAM>(window).wrapping_mul(SPREAD) >> (32 - Self::BITS)) as usize
+    }
+
+    /// Where the four bytes of a text stand that are the rarest in rules, among every `step`-th place from `first`.
+    fn rarest(&self, text: &str, first: usize, step: usize) -> Option<usize> {
+        let places = text.as_bytes().windows(GRAM).enumerate().skip(first).step_by(step);
+        places.min_by_key(|(_, window)| self.counts.get(Self::place(window)).copied().unwrap_or(0)).map(|(at, _)| at)
+    }
+}
+
+const SPREAD: u32 = 0x9e37_79b1;
+
+/// The first `N` bytes, two or four, as a number.
+#[inline]
+fn gram<const N: usize>(window: &[u8]) -> u32 {
+    match (window.first_chunk::<4>(), window.first_chunk::<2>()) {
+        (Some(bytes), _) if N == 4 => u32::from_le_bytes(*bytes),
+        (_, Some(bytes)) => u32::from(u16::from_le_bytes(*bytes)),
+        _ => 0,
+    }
+}
+
+fn key(gram: u32) -> u64 {
+    u64::from(gram).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Bytes of a beginning or an end that tell it from most others: half of all programs end in the same four.
+const OUTER: usize = 8;
+
+/// The key of a beginning: its first eight bytes, or four where there are no more.
+#[inline]
+fn outer_start(text: &[u8]) -> u64 {
+    match text.first_chunk::<OUTER>() {
+        Some(bytes) => spread(u64::from_le_bytes(*bytes)),
+        None => key(gram::<GRAM>(text)),
+    }
+}
+
+/// The key of an end: its last eight bytes, or four where there are no more.
+#[inline]
+fn outer_end(text: &[u8]) -> u64 {
+    match (text.last_chunk::<OUTER>(), text.last_chunk::<GRAM>()) {
+        (Some(bytes), _) => spread(u64::from_le_bytes(*bytes)),
+        (None, Some(bytes)) => key(u32::from_le_bytes(*bytes)),
+        _ => 0,
+    }
+}
+
+fn spread(word: u64) -> u64 {
+    let mixed = word.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ mixed << 29
+}
+
+/// Texts of two and three bytes that may stand anywhere, by their first two.
+#[derive(Debug, Default)]
+struct Pairs {
+    bits: Vec<u64>,
+    table: Table,
+}
+
+impl Pairs {
+    fn new(pairs: &[(u32, u32)]) -> Self {
+        let mut made = Self { bits: Vec::new(), table: Table::default() };
+        if !pairs.is_empty() {
+            made.bits.resize((1 << 16) / 64, 0);
+            pairs.iter().for_each(|(pair, _)| made.bits[(pair >> 6) as usize & 1023] |= 1 << (pair & 63));
+            made.table = Table::new(&pairs.iter().map(|(pair, number)| (key(*pair), *number)).collect::<Vec<_>>());
+        }
+        made
+    }
+
+    /// Tells where a text may stand.
+    fn each(&self, value: &[u8], mut tell: impl FnMut(usize, u32)) {
+        let Some(bits) = self.bits.first_chunk::<1024>() else { return };
+        for (at, window) in value.windows(2).enumerate() {
+            let pair = gram::<2>(window);
+            if bits[(pair >> 6) as usize & 1023] >> (pair & 63) & 1 == 1 {
+                self.table.find(key(pair)).for_each(|number| tell(at, number));
+            }
+        }
+    }
+}
+
+/// Longer texts that may stand anywhere, by four bytes of each; where a value is looked at in steps, by four bytes for
+/// each place that a text can have between two steps.
+#[derive(Debug, Default)]
+struct Inside {
+    filter: Filter,
+    /// From keys to places in `anchors`.
+    table: Table,
+    /// Text, and where in it the key stands.
+    anchors: Vec<(u32, u32)>,
+    step: usize,
+}
+
+impl Inside {
+    fn new(texts: &[(&str, u32)], rarity: &Rarity) -> Self {
+        let shortest = texts.iter().map(|(text, _)| text.len()).min().unwrap_or(0);
+        let step = match shortest {
+            0..=4 => 1,
+            5 | 6 => 2,
+            _ => 4,
+        };
+        let (mut keys, mut pairs, mut anchors) = (Vec::new(), Vec::new(), Vec::new());
+        for (text, number) in texts {
+            for residue in 0..step {
+                let Some(at) = rarity.rarest(text, residue, step) else { continue };
+                let key_text = gram::<GRAM>(&text.as_bytes()[at..]);
+                keys.push(key_text);
+                pairs.push((key(key_text), anchors.len() as u32));
+                anchors.push((*number, at as u32));
+            }
+        }
+        Self { filter: Filter::new(&keys), table: Table::new(&pairs), anchors, step }
+    }
+
+    /// Tells texts that may stand somewhere, and where they would begin.
+    #[inline]
+    fn each(&self, value: &[u8], mut tell: impl FnMut(Option<usize>, u32)) {
+        self.filter.each(value, self.step, |at, gram| {
+            for place in self.table.find(key(gram)) {
+                let (number, anchor) = self.anchors[place as usize];
+                tell(at.checked_sub(anchor as usize), number);
+            }
+        });
+    }
+}
+
+/// One text that is looked for.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    start: u32,
+    length: u32,
+    trigger: u32,
+}
+
+/// What is looked for in the values of one scope.
 #[derive(Debug, Default)]
 pub(crate) struct Scan {
-    whole: HashMap<Box<str>, Vec<AtomId>>,
-    /// Atoms that every value passes that says anything.
-    present: Vec<AtomId>,
-    automaton: Option<AhoCorasick>,
-    meanings: Vec<Vec<Meaning>>,
-}
-
-/// A value in the forms in which it is searched; memory is reused from value to value.
-#[derive(Debug, Default)]
-pub(crate) struct Forms {
-    text: String,
-    folded: String,
-}
-
-impl Forms {
-    /// Takes a value in; false for one that says nothing.
-    pub(crate) fn take(&mut self, datum: Datum<'_>) -> bool {
-        use std::fmt::Write;
-        self.text.clear();
-        // Writing into a string cannot fail.
-        let _infallible = match datum {
-            Datum::Null => return false,
-            Datum::Bool(truth) => write!(self.text, "{truth}"),
-            Datum::Int(number) => write!(self.text, "{number}"),
-            Datum::Uint(number) => write!(self.text, "{number}"),
-            Datum::Float(number) => write!(self.text, "{number}"),
-            Datum::Text(bytes) => {
-                match std::str::from_utf8(bytes) {
-                    Ok(text) => self.text.push_str(text),
-                    Err(_) => self.text.push_str(&String::from_utf8_lossy(bytes)),
-                }
-                Ok(())
-            }
-        };
-        self.folded.clear();
-        if self.text.is_ascii() {
-            self.folded.push_str(&self.text);
-            self.folded.make_ascii_lowercase();
-        } else {
-            self.folded.push_str(&fold(&self.text));
-        }
-        true
-    }
-
-    pub(crate) fn text(&self) -> &str {
-        &self.text
-    }
-
-    pub(crate) fn folded(&self) -> &str {
-        &self.folded
-    }
-}
-
-impl Test {
-    /// The longest text that every passing value contains; empty when there is none.
-    pub(crate) fn longest_text(&self) -> &str {
-        match self {
-            Self::Folded(pattern) | Self::Cased(pattern) => pattern.longest(),
-            _ => "",
-        }
-    }
-
-    /// Whether a scan finds every value that passes.
-    pub(crate) fn is_scanned(&self) -> bool {
-        match self {
-            Self::Folded(Pattern::Glob(_)) | Self::Cased(_) => !self.longest_text().is_empty(),
-            Self::Folded(_) => true,
-            _ => false,
-        }
-    }
+    number: u32,
+    texts: String,
+    entries: Vec<Entry>,
+    whole: Table,
+    /// Beginnings and ends by their outer eight bytes, and shorter ones by their outer four.
+    starts: [Table; 2],
+    ends: [Table; 2],
+    inside: Inside,
+    /// Texts of two and three bytes.
+    pairs: Pairs,
+    /// Texts too short for the tables, looked for one by one.
+    short: Vec<(Place, u32)>,
+    /// Triggers of every value that says anything.
+    present: Vec<u32>,
+    /// Triggers of every value beyond ASCII.
+    beyond_ascii: Vec<u32>,
 }
 
 impl Scan {
-    /// A scan for these atoms, all of which must be scannable.
-    pub(crate) fn new(program: &Program, atoms: &[AtomId]) -> Result<Self, aho_corasick::BuildError> {
-        let mut scan = Self::default();
-        let mut texts: Vec<Box<str>> = Vec::new();
-        let mut places: HashMap<Box<str>, usize> = HashMap::new();
-        for atom in atoms {
-            let (text, meaning): (Box<str>, Meaning) = match &program.atoms[atom.index()].test {
-                Test::Folded(Pattern::Is(text)) => {
-                    scan.whole.entry(text.clone()).or_default().push(*atom);
-                    continue;
-                }
-                Test::Folded(Pattern::Contains(text) | Pattern::Begins(text) | Pattern::Ends(text)) if text.is_empty() => {
-                    scan.present.push(*atom);
-                    continue;
-                }
-                Test::Folded(Pattern::Contains(text)) => (text.clone(), Meaning::Holds(*atom)),
-                Test::Folded(Pattern::Begins(text)) => (text.clone(), Meaning::Begins(*atom)),
-                Test::Folded(Pattern::Ends(text)) => (text.clone(), Meaning::Ends(*atom)),
-                // A folded value contains the folded text of whatever a cased pattern fits.
-                test => (fold(test.longest_text()).into(), Meaning::Check(*atom)),
-            };
-            let place = *places.entry(text.clone()).or_insert_with(|| {
-                texts.push(text);
-                scan.meanings.push(Vec::new());
-                texts.len() - 1
-            });
-            scan.meanings[place].push(meaning);
+    /// A scan that tells these triggers.
+    pub(crate) fn new<'n>(wanted: impl Iterator<Item = (&'n Needles, u32)>, rarity: &Rarity) -> Self {
+        let mut scan = Self { number: SCANS.fetch_add(1, Ordering::Relaxed), ..Self::default() };
+        let mut keys = Keys::default();
+        for (needles, trigger) in wanted {
+            if needles.ascii_only {
+                scan.beyond_ascii.push(trigger);
+            }
+            for needle in &needles.any_of {
+                scan.add(needle, trigger, &mut keys);
+            }
         }
-        if !texts.is_empty() {
-            scan.automaton = Some(AhoCorasick::new(texts.iter().map(|text| text.as_bytes()))?);
-        }
-        Ok(scan)
+        scan.whole = Table::new(&keys.whole);
+        scan.starts = keys.starts.each_ref().map(|keys| Table::new(keys));
+        scan.ends = keys.ends.each_ref().map(|keys| Table::new(keys));
+        scan.pairs = Pairs::new(&keys.pairs);
+        scan.texts.shrink_to_fit();
+        let inside: Vec<(&str, u32)> = keys.inside.iter().map(|number| (scan.text(*number), *number)).collect();
+        scan.inside = Inside::new(&inside, rarity);
+        scan.entries.shrink_to_fit();
+        scan
     }
 
-    /// Tells every atom that holds for a value; the same one may be told more than once.
-    pub(crate) fn run(&self, program: &Program, datum: Datum<'_>, forms: &Forms, tell: &mut impl FnMut(AtomId)) {
-        self.present.iter().copied().for_each(&mut *tell);
-        let folded = forms.folded();
-        if let Some(atoms) = self.whole.get(folded) {
-            atoms.iter().copied().for_each(&mut *tell);
+    /// Its number among all scans that were ever made, from 1.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
+    fn text(&self, number: u32) -> &str {
+        let entry = self.entries[number as usize];
+        &self.texts[entry.start as usize..(entry.start + entry.length) as usize]
+    }
+
+    fn add(&mut self, needle: &Needle, trigger: u32, keys: &mut Keys) {
+        let text = needle.text.as_bytes();
+        if text.is_empty() && needle.place != Place::Whole {
+            return self.present.push(trigger);
         }
-        let Some(automaton) = &self.automaton else { return };
-        for found in automaton.find_overlapping_iter(folded) {
-            for meaning in &self.meanings[found.pattern().as_usize()] {
-                match *meaning {
-                    Meaning::Holds(atom) => tell(atom),
-                    Meaning::Begins(atom) if found.start() == 0 => tell(atom),
-                    Meaning::Ends(atom) if found.end() == folded.len() => tell(atom),
-                    Meaning::Begins(_) | Meaning::Ends(_) => {}
-                    Meaning::Check(atom) => {
-                        if program.atoms[atom.index()].test.holds(datum, forms.text(), folded) {
-                            tell(atom);
-                        }
-                    }
-                }
+        let number = self.entries.len() as u32;
+        self.entries.push(Entry { start: self.texts.len() as u32, length: text.len() as u32, trigger });
+        self.texts.push_str(&needle.text);
+        let (long, is_short) = (usize::from(text.len() < OUTER), text.len() < GRAM);
+        match needle.place {
+            Place::Whole => keys.whole.push((hash(text), number)),
+            Place::Inside if !is_short => keys.inside.push(number),
+            Place::Inside if text.len() >= 2 => keys.pairs.push((gram::<2>(text), number)),
+            Place::Start if !is_short => keys.starts[long].push((outer_start(text), number)),
+            Place::End if !is_short => keys.ends[long].push((outer_end(text), number)),
+            place => self.short.push((place, number)),
+        }
+    }
+
+    /// Tells every trigger of a value; the same one may be told more than once.
+    #[inline]
+    pub(crate) fn run(&self, forms: &Forms, form: Form, tell: &mut impl FnMut(u32)) {
+        if form.is_null {
+            return;
+        }
+        self.present.iter().copied().for_each(&mut *tell);
+        if !form.is_ascii {
+            self.beyond_ascii.iter().copied().for_each(&mut *tell);
+        }
+        self.look(forms.folded(form).as_bytes(), tell);
+        if let Some(other) = forms.other(form) {
+            self.look(other.as_bytes(), tell);
+        }
+    }
+
+    fn look(&self, value: &[u8], tell: &mut impl FnMut(u32)) {
+        let mut check = |number: u32, begins: Option<usize>| {
+            let entry = self.entries[number as usize];
+            let text = &self.texts.as_bytes()[entry.start as usize..(entry.start + entry.length) as usize];
+            if begins.is_some_and(|at| value.get(at..at + text.len()) == Some(text)) {
+                tell(entry.trigger);
+            }
+        };
+        let length = |number: u32| self.entries[number as usize].length as usize;
+        if self.whole.memory() > 0 {
+            let same = |number: &u32| length(*number) == value.len();
+            self.whole.find(hash(value)).filter(same).for_each(|number| check(number, Some(0)));
+        }
+        if value.len() >= OUTER {
+            self.starts[0].find(outer_start(value)).for_each(|number| check(number, Some(0)));
+            let ends = self.ends[0].find(outer_end(value));
+            ends.for_each(|number| check(number, value.len().checked_sub(length(number))));
+        }
+        if let (Some(first), Some(last)) = (value.first_chunk::<GRAM>(), value.last_chunk::<GRAM>()) {
+            self.starts[1].find(outer_start(first)).for_each(|number| check(number, Some(0)));
+            let ends = self.ends[1].find(outer_end(last));
+            ends.for_each(|number| check(number, value.len().checked_sub(length(number))));
+            self.inside.each(value, |begins, number| check(number, begins));
+        }
+        self.pairs.each(value, |at, number| check(number, Some(at)));
+        for (place, number) in &self.short {
+            match place {
+                Place::Start => check(*number, Some(0)),
+                Place::End => check(*number, value.len().checked_sub(length(*number))),
+                _ => (0..value.len()).for_each(|at| check(*number, Some(at))),
             }
         }
     }
 
     /// Memory that it holds, roughly, in bytes.
     pub(crate) fn memory(&self) -> usize {
-        let whole: usize = self.whole.iter().map(|(text, atoms)| text.len() + atoms.len() * 4 + 64).sum();
-        whole + self.automaton.as_ref().map_or(0, AhoCorasick::memory_usage) + self.meanings.len() * 40
+        let tables = [&self.whole, &self.inside.table, &self.pairs.table].into_iter().chain(&self.starts).chain(&self.ends);
+        let tables: usize = tables.map(Table::memory).sum();
+        let inside = self.inside.filter.memory() + self.inside.anchors.capacity() * 8;
+        self.texts.capacity() + self.entries.capacity() * 12 + tables + inside + self.pairs.bits.len() * 8
     }
+}
+
+/// Keys of the texts, while a scan is made.
+#[derive(Default)]
+struct Keys {
+    whole: Vec<(u64, u32)>,
+    starts: [Vec<(u64, u32)>; 2],
+    ends: [Vec<(u64, u32)>; 2],
+    inside: Vec<u32>,
+    pairs: Vec<(u32, u32)>,
 }

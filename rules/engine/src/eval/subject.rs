@@ -6,6 +6,7 @@ use beffroi_schema::{Event, Value};
 use serde_json::{Map, Value as Json};
 
 use super::frame::{Datum, Frame};
+use super::json::Wanted;
 use super::names::{FieldId, Names};
 
 /// Fills a frame with one of our own events.
@@ -15,6 +16,15 @@ pub fn fill_from_event<'a>(frame: &mut Frame<'a>, names: &Names, event: &'a Even
     }
     for (name, value) in event.extra() {
         push_value(frame, names.find(name), value);
+    }
+}
+
+/// The same without the values that are not wanted.
+pub fn fill_wanted_from_event<'a>(frame: &mut Frame<'a>, names: &Names, wanted: &Wanted, event: &'a Event) {
+    let fields = event.fields().iter().map(|(field, value)| (names.of_field(*field), value));
+    let extra = event.extra().iter().map(|(name, value)| (names.find(name), value));
+    for (field, value) in fields.chain(extra).filter(|(field, _)| wanted.wants(*field)) {
+        push_value(frame, field, value);
     }
 }
 

@@ -143,6 +143,14 @@ pub enum Test {
 }
 
 impl Test {
+    /// The longest text that every passing value contains; empty when there is none.
+    pub(crate) fn longest_text(&self) -> &str {
+        match self {
+            Self::Folded(pattern) | Self::Cased(pattern) => pattern.longest(),
+            _ => "",
+        }
+    }
+
     /// Whether one value passes; `folded` is its text as [`fold`] makes it. Tests of whole fields never do here.
     pub(crate) fn holds(&self, datum: Datum<'_>, text: &str, folded: &str) -> bool {
         match self {

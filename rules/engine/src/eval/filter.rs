@@ -1,0 +1,136 @@
+//! Which places of a value are worth a look: a table with one byte for each hash of four bytes, asked for every place, or
+//! every other or fourth place where all texts are long enough that one of their keys must begin there.
+//!
+//! The table is of one of four sizes that are known when this is compiled, so that no access needs a check.
+
+/// Bytes of a key: long enough to be rare, short enough that nearly every text of a rule has one.
+pub(crate) const GRAM: usize = 4;
+/// Bytes of the table for each key, so that few other keys share one.
+const BYTES_A_KEY: usize = 24;
+/// Places that are looked at together, so that one branch serves them all.
+const TOGETHER: usize = 4;
+
+/// Tells places whose four bytes may be one of some keys.
+#[derive(Debug)]
+pub(crate) enum Filter {
+    Empty,
+    Small(Box<[u8; 1 << 10]>),
+    Middle(Box<[u8; 1 << 13]>),
+    Large(Box<[u8; 1 << 16]>),
+    Huge(Box<[u8; 1 << 19]>),
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self::Empty
+    }
+}
+
+fn table<const N: usize>(keys: &[u32]) -> Box<[u8; N]> {
+    // Made on the heap: a large one does not fit every stack.
+    let table: Box<[u8]> = vec![0u8; N].into_boxed_slice();
+    let mut table: Box<[u8; N]> = table.try_into().unwrap_or_else(|_| Box::new([0; N]));
+    keys.iter().for_each(|key| table[place::<N>(*key)] = 1);
+    table
+}
+
+#[inline(always)]
+fn place<const N: usize>(key: u32) -> usize {
+    (key.wrapping_mul(0x9e37_79b1) >> (32 - N.trailing_zeros())) as usize
+}
+
+impl Filter {
+    /// A filter for these keys.
+    pub(crate) fn new(keys: &[u32]) -> Self {
+        match keys.len() * BYTES_A_KEY {
+            0 => Self::Empty,
+            1..=0x400 => Self::Small(table(keys)),
+            0x401..=0x2000 => Self::Middle(table(keys)),
+            0x2001..=0x1_0000 => Self::Large(table(keys)),
+            _ => Self::Huge(table(keys)),
+        }
+    }
+
+    /// Tells every `step`-th place, from the first, whose four bytes may be a key.
+    #[inline]
+    pub(crate) fn each(&self, value: &[u8], step: usize, tell: impl FnMut(usize, u32)) {
+        match self {
+            Self::Empty => {}
+            Self::Small(table) => walk(table, value, step, tell),
+            Self::Middle(table) => walk(table, value, step, tell),
+            Self::Large(table) => walk(table, value, step, tell),
+            Self::Huge(table) => walk(table, value, step, tell),
+        }
+    }
+
+    /// Memory that it holds, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::Small(table) => table.len(),
+            Self::Middle(table) => table.len(),
+            Self::Large(table) => table.len(),
+            Self::Huge(table) => table.len(),
+        }
+    }
+}
+
+#[inline]
+fn walk<const N: usize>(table: &[u8; N], value: &[u8], step: usize, tell: impl FnMut(usize, u32)) {
+    match step {
+        4 => walk_by::<N, 4>(table, value, tell),
+        2 => walk_by::<N, 2>(table, value, tell),
+        _ => walk_by::<N, 1>(table, value, tell),
+    }
+}
+
+#[inline]
+fn walk_by<const N: usize, const STEP: usize>(table: &[u8; N], value: &[u8], mut tell: impl FnMut(usize, u32)) {
+    let key =
+        |at: usize| value.get(at..at + GRAM).and_then(|four| four.first_chunk::<GRAM>()).map(|four| u32::from_le_bytes(*four));
+    let (blocks, wide) = (TOGETHER * STEP, TOGETHER * STEP + GRAM - STEP);
+    let mut at = 0;
+    while let Some(block) = value.get(at..at + wide) {
+        let keys: [u32; TOGETHER] = std::array::from_fn(|index| {
+            let start = index * STEP;
+            u32::from_le_bytes([block[start], block[start + 1], block[start + 2], block[start + 3]])
+        });
+        if keys.iter().fold(0, |marks, key| marks | table[place::<N>(*key)]) != 0 {
+            for (index, key) in keys.iter().enumerate() {
+                if table[place::<N>(*key)] != 0 {
+                    tell(at + index * STEP, *key);
+                }
+            }
+        }
+        at += blocks;
+    }
+    while let Some(key) = key(at) {
+        if table[place::<N>(key)] != 0 {
+            tell(at, key);
+        }
+        at += STEP;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_place_of_a_key_is_told_whatever_the_size_and_the_step() {
+        for count in [1usize, 40, 300, 3_000, 60_000] {
+            let keys: Vec<u32> = (0..count as u32).map(|number| number.wrapping_mul(0x0101_0503) | 1).collect();
+            let filter = Filter::new(&keys);
+            for (step, length) in [1usize, 2, 4].into_iter().flat_map(|step| (4..40).map(move |length| (step, length))) {
+                for at in (0..=length - GRAM).step_by(step) {
+                    let mut value = vec![0u8; length];
+                    value[at..at + GRAM].copy_from_slice(&keys[count / 2].to_le_bytes());
+                    let mut told = Vec::new();
+                    filter.each(&value, step, |at, key| told.push((at, key)));
+                    assert!(told.contains(&(at, keys[count / 2])), "{count} {step} {length} {at}: {told:?}");
+                    assert!(told.iter().all(|(at, _)| at % step == 0));
+                }
+            }
+        }
+    }
+}

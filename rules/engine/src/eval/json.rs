@@ -1,0 +1,461 @@
+//! Flat JSON text as a frame, without a tree in between: values that no rule reads are passed over, the others are
+//! borrowed from the text, in which escapes are undone in place.
+//!
+//! Read like [`super::fill_from_json`] reads a parsed object: each member is a field, a list its several values, objects
+//! are no values. A member that stands twice keeps its first value as the field; the other is found only by searches
+//! that name no field. Bytes that are no UTF-8 and raw control characters are taken as they are; half of a surrogate
+//! pair becomes the replacement character. Depth is counted, not recursed.
+
+use memchr::memchr2;
+
+use super::frame::{Datum, Frame};
+use super::judge::Judge;
+use super::names::{FieldId, Names};
+
+/// Which values of an event the rules of some judges can look at.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// By field number.
+    fields: Vec<bool>,
+    /// Every text of the event is searched.
+    everything: bool,
+}
+
+impl Wanted {
+    /// What these judges read.
+    pub fn by<'j>(names: &Names, judges: impl IntoIterator<Item = &'j Judge>) -> Self {
+        let mut wanted = Self { fields: vec![false; names.len()], everything: false };
+        for judge in judges {
+            wanted.everything |= judge.reads_everything();
+            judge.reads().iter().for_each(|field| wanted.fields[field.index()] = true);
+        }
+        wanted
+    }
+
+    /// Another field that the caller looks at.
+    pub fn also(&mut self, field: FieldId) {
+        if self.fields.len() <= field.index() {
+            self.fields.resize(field.index() + 1, false);
+        }
+        self.fields[field.index()] = true;
+    }
+
+    /// Whether some rule looks at values of this field; of fields without a number only searches of everything do.
+    pub fn wants(&self, field: Option<FieldId>) -> bool {
+        self.everything || field.is_some_and(|field| self.fields.get(field.index()) == Some(&true))
+    }
+}
+
+/// A text is no JSON object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a JSON object: {what}, {left} bytes before the end of the text")]
+pub struct TextError {
+    what: &'static str,
+    left: usize,
+}
+
+/// Fills a frame from the text of one object. Values that are not wanted are left out. The text is changed.
+///
+/// # Errors
+/// [`TextError`] where the text is no JSON object; the frame then holds what stood before.
+pub fn fill_from_text<'a>(frame: &mut Frame<'a>, names: &Names, wanted: &Wanted, text: &'a mut [u8]) -> Result<(), TextError> {
+    let mut reader = Reader { rest: text };
+    reader.expect(b'{', "it does not begin with a brace")?;
+    if reader.peek() == Some(b'}') {
+        reader.advance(1);
+        return reader.end();
+    }
+    loop {
+        reader.expect(b'"', "a member has no name")?;
+        let field = names.find_bytes(reader.string()?);
+        reader.expect(b':', "a name has no value")?;
+        if wanted.wants(field) {
+            let field = field.filter(|field| !frame.has(*field));
+            reader.value(frame, field)?;
+        } else {
+            reader.skip()?;
+        }
+        match reader.next() {
+            Some(b',') => {}
+            Some(b'}') => break,
+            _ => return reader.wrong("a comma or brace is missing"),
+        }
+    }
+    reader.end()
+}
+
+/// What is left of a text. Strings are split off it, so they may live on while the rest is changed.
+struct Reader<'a> {
+    rest: &'a mut [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn wrong<T>(&self, what: &'static str) -> Result<T, TextError> {
+        Err(TextError { what, left: self.rest.len() })
+    }
+
+    fn advance(&mut self, count: usize) -> &'a mut [u8] {
+        let count = count.min(self.rest.len());
+        let (taken, rest) = std::mem::take(&mut self.rest).split_at_mut(count);
+        self.rest = rest;
+        taken
+    }
+
+    /// The next byte that is no white space; it stays.
+    fn peek(&mut self) -> Option<u8> {
+        let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+        match self.rest.first() {
+            Some(byte) if is_space(byte) => {
+                let spaces = self.rest.iter().take_while(|byte| is_space(byte)).count();
+                self.advance(spaces);
+                self.rest.first().copied()
+            }
+            other => other.copied(),
+        }
+    }
+
+    /// The next byte that is no white space.
+    fn next(&mut self) -> Option<u8> {
+        let byte = self.peek();
+        self.advance(1);
+        byte
+    }
+
+    fn expect(&mut self, wanted: u8, what: &'static str) -> Result<(), TextError> {
+        if self.next() == Some(wanted) { Ok(()) } else { self.wrong(what) }
+    }
+
+    fn end(&mut self) -> Result<(), TextError> {
+        if self.peek().is_none() { Ok(()) } else { self.wrong("something follows the object") }
+    }
+
+    /// The string whose opening quote was read, escapes undone.
+    fn string(&mut self) -> Result<&'a [u8], TextError> {
+        match memchr2(b'"', b'\\', self.rest) {
+            Some(end) if self.rest[end] == b'"' => {
+                let taken = self.advance(end + 1);
+                Ok(&taken[..end])
+            }
+            Some(first) => self.escaped(first),
+            None => self.wrong("a string does not end"),
+        }
+    }
+
+    /// The same for one with escapes, the first of which is at a place.
+    fn escaped(&mut self, first: usize) -> Result<&'a [u8], TextError> {
+        let (mut write, mut read) = (first, first);
+        loop {
+            let Some((length, bytes)) = escape(&self.rest[read..]) else { return self.wrong("an escape is unknown") };
+            let made = bytes.as_bytes();
+            self.rest[write..write + made.len()].copy_from_slice(made);
+            write += made.len();
+            read += length;
+            let Some(plain) = memchr2(b'"', b'\\', &self.rest[read..]) else { return self.wrong("a string does not end") };
+            self.rest.copy_within(read..read + plain, write);
+            write += plain;
+            read += plain;
+            if self.rest[read] == b'"' {
+                let taken = self.advance(read + 1);
+                return Ok(&taken[..write]);
+            }
+        }
+    }
+
+    /// Passes over the string whose opening quote was read.
+    fn skip_string(&mut self) -> Result<(), TextError> {
+        loop {
+            match memchr2(b'"', b'\\', self.rest) {
+                Some(at) if self.rest[at] == b'"' => {
+                    self.advance(at + 1);
+                    return Ok(());
+                }
+                Some(at) => _ = self.advance(at + 2),
+                None => return self.wrong("a string does not end"),
+            }
+        }
+    }
+
+    /// Adds a value of a field, or the values of a list.
+    fn value(&mut self, frame: &mut Frame<'a>, field: Option<FieldId>) -> Result<(), TextError> {
+        match self.peek() {
+            Some(b'"') => {
+                self.advance(1);
+                frame.push(field, Datum::Text(self.string()?));
+                Ok(())
+            }
+            Some(b'[') => self.list(frame, field),
+            Some(b'{') => self.skip(),
+            _ => {
+                let word = self.word();
+                let Some(datum) = plain(word) else { return self.wrong("a value is no JSON") };
+                frame.push(field, datum);
+                Ok(())
+            }
+        }
+    }
+
+    fn list(&mut self, frame: &mut Frame<'a>, field: Option<FieldId>) -> Result<(), TextError> {
+        self.advance(1);
+        if self.peek() == Some(b']') {
+            self.advance(1);
+            return Ok(());
+        }
+        loop {
+            match self.peek() {
+                Some(b'[' | b'{') => self.skip()?,
+                _ => self.value(frame, field)?,
+            }
+            match self.next() {
+                Some(b',') => {}
+                Some(b']') => return Ok(()),
+                _ => return self.wrong("a comma or bracket is missing"),
+            }
+        }
+    }
+
+    /// Bytes up to the next one that ends a number or name.
+    fn word(&mut self) -> &'a [u8] {
+        let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'{' | b'[' | b':');
+        let length = self.rest.iter().position(|byte| ends(byte)).unwrap_or(self.rest.len());
+        self.advance(length)
+    }
+
+    /// Passes over one value. Inside of lists and objects only strings and brackets are looked at.
+    fn skip(&mut self) -> Result<(), TextError> {
+        let mut depth = 0usize;
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.advance(1);
+                    self.skip_string()?;
+                }
+                Some(b'{' | b'[') => {
+                    depth += 1;
+                    self.advance(1);
+                    continue;
+                }
+                Some(b'}' | b']') if depth > 0 => {
+                    depth -= 1;
+                    self.advance(1);
+                }
+                Some(b',' | b':') if depth > 0 => {
+                    self.advance(1);
+                    continue;
+                }
+                _ if plain(self.word()).is_some() => {}
+                _ => return self.wrong("a value is no JSON"),
+            }
+            if depth == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A number, a truth, or nothing.
+fn plain(word: &[u8]) -> Option<Datum<'static>> {
+    match word {
+        b"null" => return Some(Datum::Null),
+        b"true" => return Some(Datum::Bool(true)),
+        b"false" => return Some(Datum::Bool(false)),
+        _ => {}
+    }
+    let digits = word.strip_prefix(b"-").unwrap_or(word);
+    // Short numbers, which are nearly all, fit without a look at each step.
+    if (1..=18).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit) && (digits[0] != b'0' || digits.len() == 1) {
+        let number = digits.iter().fold(0i64, |number, digit| number * 10 + i64::from(digit - b'0'));
+        return Some(match (digits.len() < word.len(), number) {
+            (false, number) => Datum::Int(number),
+            (true, 0) => Datum::Float(-0.0),
+            (true, number) => Datum::Int(-number),
+        });
+    }
+    match serde_json::from_slice::<serde_json::Number>(word) {
+        Ok(number) => Some(match (number.as_i64(), number.as_u64()) {
+            (Some(number), _) => Datum::Int(number),
+            (None, Some(number)) => Datum::Uint(number),
+            (None, None) => Datum::Float(number.as_f64().unwrap_or(f64::NAN)),
+        }),
+        Err(_) => None,
+    }
+}
+
+/// The bytes that an escape stands for.
+struct Made {
+    bytes: [u8; 4],
+    length: usize,
+}
+
+impl Made {
+    fn of(letter: char) -> Self {
+        let mut bytes = [0; 4];
+        let length = letter.encode_utf8(&mut bytes).len();
+        Self { bytes, length }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// The length of the escape that a text begins with, and what it stands for: never more bytes than it has itself.
+fn escape(text: &[u8]) -> Option<(usize, Made)> {
+    let letter = match text.get(1)? {
+        b'u' => return unicode(text),
+        b'n' => '\n',
+        b't' => '\t',
+        b'r' => '\r',
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        other @ (b'"' | b'\\' | b'/') => char::from(*other),
+        _ => return None,
+    };
+    Some((2, Made::of(letter)))
+}
+
+fn unicode(text: &[u8]) -> Option<(usize, Made)> {
+    let unit = |text: &[u8]| {
+        let digits = text.strip_prefix(b"\\u")?.first_chunk::<4>()?;
+        digits.iter().try_fold(0u32, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?))
+    };
+    let first = unit(text)?;
+    if let Some(letter) = char::from_u32(first) {
+        return Some((6, Made::of(letter)));
+    }
+    let second = unit(&text[6..]).filter(|second| first < 0xdc00 && (0xdc00..0xe000).contains(second));
+    let pair = second.and_then(|second| char::from_u32(0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00)));
+    Some(match pair {
+        Some(letter) => (12, Made::of(letter)),
+        None => (6, Made::of(char::REPLACEMENT_CHARACTER)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::subject::fill_from_json;
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Map, Value as Json};
+
+    const NAMES: [&str; 3] = ["a", "b c", "\u{e9}"];
+
+    fn names() -> Names {
+        let mut names = Names::default();
+        NAMES.iter().for_each(|name| _ = names.intern(name));
+        names
+    }
+
+    fn everything() -> Wanted {
+        Wanted { fields: Vec::new(), everything: true }
+    }
+
+    /// What a frame holds, by field, and all of its texts.
+    type Held = (Vec<Vec<String>>, Vec<String>);
+
+    fn held(frame: &Frame<'_>, names: &Names) -> Held {
+        let show = |datum: &Datum<'_>| match datum {
+            Datum::Text(bytes) => format!("text {:?}", String::from_utf8_lossy(bytes)),
+            other => format!("{other:?}"),
+        };
+        let values = |name: &&str| frame.values(names.find(name).unwrap()).iter().map(show).collect();
+        (NAMES.iter().map(values).collect(), frame.texts().map(|datum| show(&datum)).collect())
+    }
+
+    fn read(text: &str, wanted: &Wanted) -> Result<Held, TextError> {
+        let names = names();
+        let mut text = text.as_bytes().to_vec();
+        let mut frame = Frame::new(&names);
+        fill_from_text(&mut frame, &names, wanted, &mut text)?;
+        Ok(held(&frame, &names))
+    }
+
+    fn parsed(text: &str) -> Option<Held> {
+        let names = names();
+        let object: Map<String, Json> = serde_json::from_str(text).ok()?;
+        let mut frame = Frame::new(&names);
+        fill_from_json(&mut frame, &names, &object);
+        Some(held(&frame, &names))
+    }
+
+    #[test]
+    fn a_text_is_read_as_a_parsed_object_is() {
+        for text in [
+            r#"{}"#,
+            r#" { "a" : "C:\\Windows\\x\n\u00e9\ud83d\ude00\/" , "b c":[1,-2,"x",null,true,[9],{"z":1}], "other":{"a":["]}"]} } "#,
+            r#"{"é":1.5e3,"a":18446744073709551615,"b c":-0}"#,
+            r#"{"a":9223372036854775808,"b c":123456789012345678901234567890,"\u00e9":0}"#,
+        ] {
+            assert_eq!(read(text, &everything()).ok(), parsed(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_no_rule_reads_is_left_out() {
+        let names = names();
+        let mut wanted = Wanted::default();
+        wanted.also(names.find("a").unwrap());
+        let (fields, texts) = read(r#"{"b c":"x","a":"y","z":{"q":"\"}"},"é":[1,{}]}"#, &wanted).unwrap();
+        assert_eq!(fields, [vec![r#"text "y""#.to_string()], vec![], vec![]]);
+        assert_eq!(texts.len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        // An escape inside of a value that nobody reads is not looked at.
+        assert!(read(r#"{"a":"\x"}"#, &everything()).is_err() && read(r#"{"a":"\x"}"#, &Wanted::default()).is_ok());
+        for text in ["", "1", "[]", "{", r#"{"a"}"#, r#"{"a":}"#, r#"{"a":1"#, r#"{"a":01}"#, r#"{"a":"x}"#] {
+            assert!(read(text, &everything()).is_err(), "{text}");
+            assert!(read(text, &Wanted::default()).is_err(), "{text}");
+        }
+        assert!(read("{} x", &everything()).is_err() && read(r#"{"a":1}}"#, &everything()).is_err());
+        assert!(read(r#"{"a":[1,]}"#, &everything()).is_err());
+        let deep = format!(r#"{{"z":{}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+        assert!(read(&deep, &Wanted::default()).is_ok());
+    }
+
+    #[test]
+    fn half_of_a_pair_is_replaced_and_a_second_member_is_no_field() {
+        let (fields, texts) = read(r#"{"a":"\ud800x","a":"second"}"#, &everything()).unwrap();
+        assert_eq!(fields[0], ["text \"\u{fffd}x\""]);
+        assert_eq!(texts.len(), 2);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn any_object_is_read_as_it_was_written(members in proptest::collection::btree_map("[ab c\u{e9}]{1,3}", value(), 0..6)) {
+            let text = Json::Object(members.into_iter().collect()).to_string();
+            prop_assert_eq!(read(&text, &everything()).ok(), parsed(&text));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(prop_oneof![Just(b'"'), Just(b'\\'), Just(b'{'), Just(b'}'),
+            Just(b'['), Just(b']'), Just(b','), Just(b':'), Just(b'u'), Just(b'd'), Just(b'8'), Just(b'a'), any::<u8>()], 0..60)) {
+            let names = names();
+            for wanted in [everything(), Wanted::default()] {
+                let mut text = bytes.clone();
+                let _refused = fill_from_text(&mut Frame::new(&names), &names, &wanted, &mut text);
+                let mut text = [b"{\"a\":".to_vec(), bytes.clone(), b"}".to_vec()].concat();
+                let _refused = fill_from_text(&mut Frame::new(&names), &names, &wanted, &mut text);
+            }
+        }
+    }
+
+    fn value() -> impl Strategy<Value = Json> {
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<bool>().prop_map(Json::from),
+            any::<i64>().prop_map(Json::from),
+            any::<u64>().prop_map(Json::from),
+            (-1.0e9..1.0e9).prop_map(Json::from),
+            "[a-z\\\\\"/\n\t\u{1}\u{e9}\u{1f600} ]{0,12}".prop_map(Json::from),
+        ];
+        leaf.prop_recursive(3, 12, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
+                proptest::collection::btree_map("[ab]{1,2}", inner, 0..3).prop_map(|map| Json::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+}

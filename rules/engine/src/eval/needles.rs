@@ -1,0 +1,189 @@
+//! Which texts a value must have somewhere for a test to pass: what a scan looks for. A test without such texts can be
+//! judged only by itself.
+
+use regex_syntax::Parser;
+use regex_syntax::hir::{Class, Hir, HirKind};
+
+use super::pattern::{Pattern, Piece, fold};
+use super::test::Test;
+
+/// Alternatives of one expression that are looked for; more make it one that is judged by itself.
+const MAX_LITERALS: usize = 64;
+/// A literal of an expression that is shorter than this stands in too many values to be worth finding.
+const MIN_LITERAL: usize = 3;
+
+/// Where a text stands in a folded value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It is the value.
+    Whole,
+    /// Its beginning.
+    Start,
+    /// Its end.
+    End,
+    /// Anywhere.
+    Inside,
+}
+
+/// One text to look for, folded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Needle {
+    pub(crate) place: Place,
+    pub(crate) text: Box<str>,
+}
+
+/// What must be found for a test to pass: at least one of the needles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Needles {
+    pub(crate) any_of: Vec<Needle>,
+    /// Finding one is passing.
+    pub(crate) prove: bool,
+    /// They need not stand in values beyond ASCII, where folding can change a letter by what stands beside it.
+    pub(crate) ascii_only: bool,
+}
+
+impl Test {
+    /// What a scan finds in every value that passes; none when it cannot.
+    pub(crate) fn needles(&self) -> Option<Needles> {
+        match self {
+            Self::Folded(pattern) => {
+                let (needle, prove) = of_pattern(pattern)?;
+                Some(Needles { any_of: vec![needle], prove, ascii_only: false })
+            }
+            Self::Cased(pattern) => {
+                let (needle, _) = of_pattern(pattern)?;
+                let needle = Needle { text: fold(&needle.text).into(), ..needle };
+                Some(Needles { any_of: vec![needle], prove: false, ascii_only: true })
+            }
+            Self::Regex(regex) => {
+                let hir = Parser::new().parse(regex.as_str()).ok()?;
+                let literals = literals(&hir)?;
+                let any_of = literals.into_iter().map(|text| Needle { place: Place::Inside, text: text.into() }).collect();
+                Some(Needles { any_of, prove: false, ascii_only: true })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The needle of a pattern, and whether finding it is fitting.
+fn of_pattern(pattern: &Pattern) -> Option<(Needle, bool)> {
+    let needle = |place, text: &str| Needle { place, text: text.into() };
+    Some(match pattern {
+        Pattern::Is(text) => (needle(Place::Whole, text), true),
+        Pattern::Contains(text) => (needle(Place::Inside, text), true),
+        Pattern::Begins(text) => (needle(Place::Start, text), true),
+        Pattern::Ends(text) => (needle(Place::End, text), true),
+        Pattern::Glob(pieces) => {
+            let longest = pattern.longest();
+            if longest.is_empty() {
+                return None;
+            }
+            let is_longest = |piece: Option<&Piece>| matches!(piece, Some(Piece::Text(text)) if &**text == longest);
+            let place = match (is_longest(pieces.first()), is_longest(pieces.last())) {
+                (true, _) => Place::Start,
+                (_, true) => Place::End,
+                _ => Place::Inside,
+            };
+            (needle(place, longest), false)
+        }
+    })
+}
+
+/// Texts, folded, of which every ASCII value that the expression finds something in contains at least one.
+fn literals(hir: &Hir) -> Option<Vec<String>> {
+    let found = match hir.kind() {
+        HirKind::Literal(literal) => vec![fold(std::str::from_utf8(&literal.0).ok()?)],
+        HirKind::Class(class) => vec![letter(class)?.to_string()],
+        HirKind::Capture(capture) => return literals(&capture.sub),
+        HirKind::Repetition(repetition) if repetition.min > 0 => return literals(&repetition.sub),
+        HirKind::Alternation(list) => {
+            let mut union = Vec::new();
+            for inner in list {
+                union.extend(literals(inner)?);
+            }
+            union
+        }
+        HirKind::Concat(list) => return best_of(list),
+        _ => return None,
+    };
+    (found.len() <= MAX_LITERALS && found.iter().all(|text| !text.is_empty())).then_some(found)
+}
+
+/// The part of a sequence whose shortest text is the longest; neighbouring letters are one text.
+fn best_of(list: &[Hir]) -> Option<Vec<String>> {
+    let mut parts: Vec<Vec<String>> = Vec::new();
+    let mut run = String::new();
+    for inner in list {
+        match single(inner) {
+            Some(text) => run.push_str(&text),
+            None => {
+                parts.push(vec![std::mem::take(&mut run)]);
+                parts.extend(literals(inner));
+            }
+        }
+    }
+    parts.push(vec![run]);
+    let shortest = |part: &Vec<String>| part.iter().map(String::len).min().unwrap_or(0);
+    let best = parts.into_iter().max_by_key(|part| (shortest(part), std::cmp::Reverse(part.len())))?;
+    (shortest(&best) >= 1).then_some(best)
+}
+
+/// The only text, folded, that a part stands for in ASCII values.
+fn single(hir: &Hir) -> Option<String> {
+    match hir.kind() {
+        HirKind::Literal(literal) => std::str::from_utf8(&literal.0).ok().map(fold),
+        HirKind::Class(class) => letter(class).map(String::from),
+        HirKind::Capture(capture) => single(&capture.sub),
+        _ => None,
+    }
+}
+
+/// The one ASCII letter, in both cases, that a class stands for among ASCII characters.
+fn letter(class: &Class) -> Option<char> {
+    let mut found: Option<char> = None;
+    let mut take = |start: u32, end: u32| {
+        (start..=end.min(0x7f)).take(3).all(|code| {
+            let letter = char::from(code as u8).to_ascii_lowercase();
+            *found.get_or_insert(letter) == letter
+        })
+    };
+    let is_one = match class {
+        Class::Unicode(class) => class.iter().all(|range| take(u32::from(range.start()), u32::from(range.end()))),
+        Class::Bytes(class) => class.iter().all(|range| take(u32::from(range.start()), u32::from(range.end()))),
+    };
+    if is_one { found } else { None }
+}
+
+/// Whether expressions with these literals are worth a scan.
+pub(crate) fn is_worth(needles: &Needles) -> bool {
+    needles.prove || needles.any_of.iter().all(|needle| needle.text.len() >= MIN_LITERAL || needle.place != Place::Inside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(expression: &str) -> Option<Vec<String>> {
+        literals(&Parser::new().parse(expression).unwrap())
+    }
+
+    #[test]
+    fn an_expression_tells_the_longest_text_that_it_cannot_do_without() {
+        assert_eq!(of(r"\\dx?CurL\s+.*htt"), Some(vec!["curl".to_string()]));
+        assert_eq!(of(r"(?i)c[uU]rl[0-9]"), Some(vec!["curl".to_string()]));
+        assert_eq!(of(r"(abc|de)+x?"), Some(vec!["abc".to_string(), "de".to_string()]));
+        assert_eq!(of(r"(?i)kiss"), Some(vec!["kiss".to_string()]));
+        assert_eq!(of(r"a*|bcd"), None);
+        assert_eq!(of(r"[0-9]{4}"), None);
+        assert_eq!(of(r""), None);
+    }
+
+    #[test]
+    fn a_pattern_tells_where_its_longest_text_stands() {
+        let test = Test::Folded(Pattern::Glob([Piece::Text("abc".into()), Piece::One, Piece::Text("z".into())].into()));
+        let needles = test.needles().unwrap();
+        assert_eq!(needles.any_of, [Needle { place: Place::Start, text: "abc".into() }]);
+        assert!(!needles.prove);
+    }
+}
