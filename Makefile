@@ -11,7 +11,7 @@ SETUP := packaging/setup/setup.sh
 BINARIES := --workspace --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build release run demo red noise verdicts test screenshots check lint bench deb rpm bundle test-packages setup-package clean
+.PHONY: help setup setup-test build release run demo red noise verdicts test screenshots check lint bench bench-sigma fuzz deb rpm bundle test-packages setup-package clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
@@ -66,6 +66,16 @@ lint: check setup ## the same, then clippy and the documentation, without a warn
 bench: setup-test ## figures of the whole line (release build, several minutes)
 	$(CARGO) build --locked --release $(BINARIES)
 	@target/release/xtask bench
+
+bench-sigma: setup ## the evaluator beside rsigma-eval with all of SigmaHQ (needs ../shared/corpora and valgrind; half an hour)
+	@command -v valgrind >/dev/null || { echo "bench-sigma counts instructions with valgrind: apt-get install valgrind" >&2; exit 1; }
+	$(CARGO) bench --locked -p beffroi-engine --bench sigma
+
+FUZZ_SECONDS ?= 60
+
+fuzz: setup ## damaged rules, conditions and events, FUZZ_SECONDS (60) each: no panic, none over a second
+	BEFFROI_FUZZ_SECONDS=$(FUZZ_SECONDS) BEFFROI_FUZZ_SEED=$${BEFFROI_FUZZ_SEED:-$$(date +%s)} \
+		$(CARGO) test --locked --profile $(PROFILE) -p beffroi-engine --test fuzz -- --nocapture --test-threads 1
 
 # Packages are made of the binaries in PACKAGE_BIN. Unless it is named, they are built first, optimised.
 PACKAGE_BIN ?=
