@@ -232,6 +232,8 @@ fn what_cannot_be_read_is_told_with_file_and_record_and_the_rest_is_judged() {
     }
     let ran = desk.run(&["--format", "flat-json", &desk.write("rubbish.json", "rubbish\nmore\n")]);
     assert_eq!(ran.code, Some(3), "nothing of it is an event: {ran:?}");
+    let ran = desk.run(&[&desk.write("program.log", b"MZ\0\0\x01"), &file, "-o", "ndjson"]);
+    assert!(ran.code == Some(3) && ran.talk.contains("program.log: format") && ran.out.lines().count() == 1, "{ran:?}");
 }
 
 #[test]

@@ -177,6 +177,7 @@ impl Tell {
     /// Whether some input could not be read, or nothing of what was read was an event.
     pub fn is_incomplete(&self) -> bool {
         let skipped = self.counts.iter().any(|(code, _)| code.skips());
-        self.missing > 0 || self.unfinished > 0 || self.lost > 0 || (skipped && self.events + self.outside == 0)
+        let refused = [Code::Format, Code::Batch].iter().any(|code| self.counts.contains_key(code));
+        self.missing > 0 || self.unfinished > 0 || self.lost > 0 || refused || (skipped && self.events + self.outside == 0)
     }
 }
