@@ -338,6 +338,22 @@ mod tests {
     }
 
     #[test]
+    fn the_packaged_file_names_every_key_with_its_default() {
+        let file = include_str!("../../../packaging/systemd/etc/agent.toml");
+        // Examples of keys have no space behind the sign, sentences do.
+        let is_key = |line: &&str| !line.starts_with(' ') && line.contains(" = ");
+        let lines = file.lines().map(|line| line.strip_prefix('#').filter(is_key).unwrap_or(line));
+        let text = lines.collect::<Vec<_>>().join("\n");
+        Config::parse(&text, Path::new("agent.toml")).unwrap();
+        let named: toml::Table = text.parse().unwrap();
+        for (section, keys) in toml::Table::try_from(Config::default()).unwrap() {
+            for (key, value) in keys.as_table().unwrap() {
+                assert_eq!(named[&section].get(key), Some(value), "{section}.{key}");
+            }
+        }
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_with_file_line_key_and_what_is_allowed() {
         let error = refusal("[spool]\nmax_bytes = 1073741824\nmaxbytes = 3\n");
         for part in ["agent.toml", "line 3", "maxbytes", "keep_free_percent"] {
