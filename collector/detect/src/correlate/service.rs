@@ -28,6 +28,8 @@ const MAX_BYTES: usize = 8 * 1024 * 1024;
 const MAX_WAIT: Duration = Duration::from_millis(200);
 /// How often a lane's state is written down, while it changes: what a crash makes to be read again.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
+/// How often the state of a lane that does not change is written down again: long before the bus forgets the last one.
+const REFRESH_EVERY: Duration = Duration::from_secs(6 * 3600);
 /// A large state is written down less often: at most this many bytes a second.
 const SAVE_BYTES_PER_SECOND: usize = 4 * 1024 * 1024;
 /// How long the pieces of a state are looked for. They lie where the commit says; longer means that they are gone.
@@ -108,7 +110,8 @@ impl Seat {
 
     fn is_due(&self) -> bool {
         let pause = SAVE_EVERY + Duration::from_secs((self.lane.figures().bytes / SAVE_BYTES_PER_SECOND) as u64);
-        self.is_dirty && self.saved.elapsed() >= pause
+        let age = self.saved.elapsed();
+        self.is_dirty && age >= pause || !self.lane.is_empty() && age >= REFRESH_EVERY
     }
 
     fn is_settled(&self) -> bool {
