@@ -11,19 +11,14 @@ const BYTES_A_KEY: usize = 24;
 const TOGETHER: usize = 4;
 
 /// Tells places whose four bytes may be one of some keys.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) enum Filter {
+    #[default]
     Empty,
     Small(Box<[u8; 1 << 10]>),
     Middle(Box<[u8; 1 << 13]>),
     Large(Box<[u8; 1 << 16]>),
     Huge(Box<[u8; 1 << 19]>),
-}
-
-impl Default for Filter {
-    fn default() -> Self {
-        Self::Empty
-    }
 }
 
 fn table<const N: usize>(keys: &[u32]) -> Box<[u8; N]> {

@@ -216,7 +216,7 @@ impl<'a> Reader<'a> {
     /// Bytes up to the next one that ends a number or name.
     fn word(&mut self) -> &'a [u8] {
         let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'{' | b'[' | b':');
-        let length = self.rest.iter().position(|byte| ends(byte)).unwrap_or(self.rest.len());
+        let length = self.rest.iter().position(ends).unwrap_or(self.rest.len());
         self.advance(length)
     }
 
