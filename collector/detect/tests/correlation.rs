@@ -1,4 +1,5 @@
 //! Correlations of the running detector on the embedded bus: over several hosts, behind restarts, and alerting once.
+#![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -54,7 +54,8 @@ fn is_comparable(spec: &Spec) -> bool {
     let is_negative = spec.condition.iter().any(|(_, number)| *number < 0);
     // Their percentile fires whatever its condition says.
     let is_ours_alone = matches!(spec.kind, "temporal_ordered" | "value_percentile");
-    !is_ours_alone && !(spec.kind == "temporal" && spec.condition.is_empty()) && !is_negative
+    let needs_every_rule = spec.kind == "temporal" && spec.condition.is_empty();
+    !(is_ours_alone || is_negative || needs_every_rule)
 }
 
 proptest! {

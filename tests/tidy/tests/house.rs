@@ -45,8 +45,15 @@ fn the_agent_never_imports_the_collector() {
 #[test]
 fn the_contract_and_the_engine_are_pure() {
     let members = members();
-    let pure =
-        ["beffroi-schema", "beffroi-log", "beffroi-engine", "beffroi-scanner", "beffroi-sources", "beffroi-sensor", "beffroi-scan"];
+    let pure = [
+        "beffroi-schema",
+        "beffroi-log",
+        "beffroi-engine",
+        "beffroi-scanner",
+        "beffroi-sources",
+        "beffroi-sensor",
+        "beffroi-scan",
+    ];
     for name in pure {
         for forbidden in ["tokio", "reqwest", "axum", "hyper"] {
             assert!(!members[name].dependencies.contains(forbidden), "{name} must not depend on {forbidden}");

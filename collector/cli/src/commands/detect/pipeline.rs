@@ -110,7 +110,7 @@ mod tests {
 
     fn run(count: u64, threads: usize) -> Run<u64> {
         let feed = move |give: &mut dyn FnMut(u64) -> ControlFlow<()>| {
-            let _ = (0..count).try_for_each(|work| give(work));
+            let _ = (0..count).try_for_each(give);
         };
         begin(threads, feed, |jobs| jobs.work(|work: u64| if work % 100 == 99 { panic!("on purpose") } else { work * 2 }))
             .unwrap()
