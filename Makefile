@@ -11,13 +11,19 @@ SETUP := packaging/setup/setup.sh
 BINARIES := --workspace --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build release run demo red noise verdicts test screenshots check lint bench bench-sigma fuzz deb rpm bundle test-packages setup-package clean
+.PHONY: help setup setup-test build release run demo red noise verdicts test screenshots check lint bench bench-sigma fuzz deb rpm bundle test-packages setup-package setup-bench setup-noise clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
 
 setup: ## install what `make run` needs (lists it and asks first)
 	@$(SETUP) run
+
+setup-bench: ## install what `make bench-sigma` needs as well (valgrind)
+	@$(SETUP) bench
+
+setup-noise: ## install what `make noise` needs
+	@$(SETUP) noise
 
 setup-test: ## install what `make test` needs as well (Java and Apache Kafka)
 	@$(SETUP) test
@@ -38,7 +44,7 @@ red: build ## a collector in the attacker's hands sends 10,000 bad orders to a r
 	@$(BIN)/xtask red
 
 NOISE := $(or $(BEFFROI_CACHE),$(HOME)/.cache/beffroi)/noise
-noise: build ## record ordinary machines and harmless attacks once (root, half an hour): how often does each rule fire?
+noise: setup-noise build ## record ordinary machines and harmless attacks once (root, half an hour): how often does each rule fire?
 	@tests/noise/record.sh --agent $(BIN)/beffroi-agent --xtask $(BIN)/xtask --out $(NOISE)
 	@tests/noise/record.sh --agent $(BIN)/beffroi-agent --xtask $(BIN)/xtask --out $(NOISE)/attacks --root $(NOISE)/root attacks
 	@$(BIN)/xtask noise judge --recordings $(NOISE)/attacks --expect tests/noise/attacks.txt
@@ -67,8 +73,7 @@ bench: setup-test ## figures of the whole line (release build, several minutes)
 	$(CARGO) build --locked --release $(BINARIES)
 	@target/release/xtask bench
 
-bench-sigma: setup ## the evaluator beside rsigma-eval with all of SigmaHQ (needs ../shared/corpora and valgrind; half an hour)
-	@command -v valgrind >/dev/null || { echo "bench-sigma counts instructions with valgrind: apt-get install valgrind" >&2; exit 1; }
+bench-sigma: setup-bench ## the evaluator beside rsigma-eval with all of SigmaHQ (needs ../shared/corpora and valgrind; half an hour)
 	$(CARGO) bench --locked -p beffroi-engine --bench sigma
 
 FUZZ_SECONDS ?= 60

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Installs what a fresh Debian 12 machine with a Rust toolchain lacks, and nothing else.
 #
-#   packaging/setup/setup.sh [run|test|bench|package]      (default: run)
+#   packaging/setup/setup.sh [run|test|bench|package|noise]      (default: run)
 #
 # run    what `make run` and `make demo` need: Debian packages to build with, and the ClickHouse engine (libchdb).
 # test   the same, and Java, Maven and Apache Kafka's jars for the end-to-end tests, Chromium and axe-core for the
 #        console's.
-# bench  the same as test.
+# bench  the same as test, and valgrind, which counts instructions.
 # package  the same as run, and what `make deb rpm bundle test-packages` needs (dpkg-dev, lintian, rpm, jq, ansible-core, ...).
+# noise  the same as run, and what records an ordinary machine (debootstrap, slirp4netns, zstd).
 #
 # When nothing is missing it prints nothing and fetches nothing. Otherwise it first lists what it would do and asks;
 # YES=1 or CI=true answers yes. Debian packages are installed only as root on Debian; elsewhere it says what to
@@ -64,15 +65,26 @@ missing_packages() {
     for include in libelf.h:libelf-dev zlib.h:zlib1g-dev openssl/ssl.h:libssl-dev bpf/libbpf.h:libbpf-dev; do
         has_header "${include%%:*}" || echo "${include##*:}"
     done
-    { chdb_is_there && { [ "$purpose" = run ] || axe_is_there; }; } || have npm || echo npm
-    { chdb_is_there && { [ "$purpose" = run ] || axe_is_there; }; } || have tar || echo tar
-    if [ "$purpose" != run ]; then
+    { chdb_is_there && { ! is_for_tests "$purpose" || axe_is_there; }; } || have npm || echo npm
+    { chdb_is_there && { ! is_for_tests "$purpose" || axe_is_there; }; } || have tar || echo tar
+    if is_for_tests "$purpose"; then
         have chromium || echo chromium
         have chromedriver || echo chromium-driver
         have java || echo default-jdk-headless
         kafka_is_there || have mvn || echo maven
     fi
+    case $purpose in
+    bench) have valgrind || echo valgrind ;;
+    package) missing_packaging_tools ;;
+    noise)
+        have debootstrap || echo debootstrap
+        have slirp4netns || echo slirp4netns
+        have zstd || echo zstd
+        ;;
+    esac
 }
+
+is_for_tests() { [ "$1" = test ] || [ "$1" = bench ]; }
 
 missing_packaging_tools() {
     local tool
@@ -258,9 +270,9 @@ put_in_place() {
 
 purpose=${1:-run}
 case $purpose in
-run | test | bench | package) ;;
+run | test | bench | package | noise) ;;
 *)
-    printf 'usage: %s [run|test|bench|package]\n' "$0" >&2
+    printf 'usage: %s [run|test|bench|package|noise]\n' "$0" >&2
     exit 2
     ;;
 esac
@@ -271,10 +283,10 @@ readonly cache
 mapfile -t packages < <(missing_packages "$purpose")
 need_chdb=false need_kafka=false need_axe=false
 chdb_is_there || need_chdb=true
-if { [ "$purpose" = test ] || [ "$purpose" = bench ]; } && ! kafka_is_there; then
+if is_for_tests "$purpose" && ! kafka_is_there; then
     need_kafka=true
 fi
-if [ "$purpose" != run ] && ! axe_is_there; then
+if is_for_tests "$purpose" && ! axe_is_there; then
     need_axe=true
 fi
 if [ ${#packages[@]} -eq 0 ] && ! $need_chdb && ! $need_kafka && ! $need_axe; then
