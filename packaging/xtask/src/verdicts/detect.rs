@@ -14,7 +14,8 @@ use crate::line::binary;
 /// `beffroi detect` with the rules of SigmaHQ, and a folder for what tests of it need.
 pub struct Detect {
     program: PathBuf,
-    rules: PathBuf,
+    /// SigmaHQ's rules.
+    pub rules: PathBuf,
     /// Scratch folder.
     pub scratch: PathBuf,
 }

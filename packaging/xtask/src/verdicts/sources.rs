@@ -1,6 +1,7 @@
 //! Single rules: every source of `expected/sigma`, event logs both as JSON and as they lay on disk.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -54,15 +55,21 @@ fn path(corpora: &Corpora, source: &str, file: &str) -> PathBuf {
 fn logs(corpora: &Corpora, detect: &Detect, source: &str) -> Result<BTreeSet<At>> {
     let folder = detect.scratch.join(source.replace('/', "-"));
     corpora.unpack_logs(source, &folder)?;
-    let mut found = BTreeSet::new();
+    let mut first_lines = BTreeMap::new();
     for (first, _, path) in corpora.index(source)? {
         let file = folder.join("raw").join(path);
         // Some recordings are given as events only.
         if file.is_file() {
-            found.extend(detect.verdicts(&file, &[])?.into_iter().map(|(record, rule)| (first + record - 1, rule)));
+            first_lines.insert(file.display().to_string(), first);
         }
     }
-    Ok(found)
+    // One run for all of them: loading the rules takes longer than judging a recording.
+    let files: Vec<OsString> = first_lines.keys().map(OsString::from).collect();
+    let at = |row: &Value| {
+        let first = first_lines.get(row["file"].as_str()?)?;
+        Some((first + row["record"].as_u64()? - 1, row["rule_id"].as_str()?.to_string()))
+    };
+    detect.rows(&detect.rules, &files, &[])?.iter().map(|row| at(row).context("a match without a place")).collect()
 }
 
 /// Verdicts on the starts of processes among Kunai's events, with the names of fields that its README gives.
