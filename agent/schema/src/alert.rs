@@ -76,6 +76,9 @@ pub struct RuleInfo {
     /// What it looks for.
     #[serde(default)]
     pub description: String,
+    /// What to do first when it fires.
+    #[serde(default)]
+    pub response: String,
     /// References.
     #[serde(default)]
     pub references: Vec<String>,

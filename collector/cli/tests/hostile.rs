@@ -33,7 +33,7 @@ fn verbs(text: &str) -> Vec<(Vec<&'static str>, Value)> {
         "event_time": t, "first_seen": t, "last_seen": t, "received_at": t, "detected_at": t, "stored_at": t,
         "gaps": [gap.clone()], "match": {"what": t, "user": t, "login_user": t, "image": t, "command_line": t, "process_guid": t,
             "rule": {"title": t, "id": t, "author": t, "description": t, "license": t, "version": t, "sha256": t,
-                "references": [t, t], "false_positives": [t], "attack": [{"id": t, "name": t}]},
+                "references": [t, t], "response": t, "false_positives": [t], "attack": [{"id": t, "name": t}]},
             "host": {"hostname": t, "os": t, "kernel": t, "remote": t, "addresses": [t], "labels": {t: t}},
             "matched_selections": [t], "matched_fields": [{"field": t, "value": t}, {"field": t, "value": [t]}],
             "chain": [{"image": t, "command_line": t, "pid": 1}, {"image": t, "command_line": t}], "event_ids": [t], "ruleset": t,

@@ -198,38 +198,36 @@ fn check_regex(value: &SigmaValue) -> Result<(), String> {
     Ok(())
 }
 
+/// What alerts say of a rule or a correlation: two syntax trees with the same names.
+macro_rules! info {
+    ($ast:expr, $origin:expr) => {
+        RuleInfo {
+            id: $ast.id.clone().unwrap_or_else(|| nameless($origin)),
+            title: $ast.title.clone(),
+            version: $ast.modified.clone().or_else(|| $ast.date.clone()).unwrap_or_default(),
+            sha256: $origin.sha256.clone(),
+            level: $ast.level.map_or(DEFAULT_LEVEL, level),
+            author: $ast.author.clone().unwrap_or_default(),
+            description: $ast.description.clone().unwrap_or_default().trim().into(),
+            response: $ast.custom_attributes.get(RESPONSE).and_then(|note| note.as_str()).unwrap_or_default().trim().into(),
+            references: $ast.references.clone(),
+            false_positives: $ast.falsepositives.clone(),
+            attack: attack::of_tags(&$ast.tags),
+            tags: $ast.tags.clone(),
+            license: $ast.license.clone().unwrap_or_default(),
+        }
+    };
+}
+
+/// Attribute of our rules, beyond Sigma's own: what an analyst does first.
+const RESPONSE: &str = "response";
+
 fn rule_info(ast: &SigmaRule, origin: &Origin) -> RuleInfo {
-    RuleInfo {
-        id: ast.id.clone().unwrap_or_else(|| nameless(origin)),
-        title: ast.title.clone(),
-        version: ast.modified.clone().or_else(|| ast.date.clone()).unwrap_or_default(),
-        sha256: origin.sha256.clone(),
-        level: ast.level.map_or(DEFAULT_LEVEL, level),
-        author: ast.author.clone().unwrap_or_default(),
-        description: ast.description.clone().unwrap_or_default().trim().into(),
-        references: ast.references.clone(),
-        false_positives: ast.falsepositives.clone(),
-        attack: attack::of_tags(&ast.tags),
-        tags: ast.tags.clone(),
-        license: ast.license.clone().unwrap_or_default(),
-    }
+    info!(ast, origin)
 }
 
 fn correlation_info(ast: &CorrelationRule, origin: &Origin) -> RuleInfo {
-    RuleInfo {
-        id: ast.id.clone().unwrap_or_else(|| nameless(origin)),
-        title: ast.title.clone(),
-        version: ast.modified.clone().or_else(|| ast.date.clone()).unwrap_or_default(),
-        sha256: origin.sha256.clone(),
-        level: ast.level.map_or(DEFAULT_LEVEL, level),
-        author: ast.author.clone().unwrap_or_default(),
-        description: ast.description.clone().unwrap_or_default().trim().into(),
-        references: ast.references.clone(),
-        false_positives: ast.falsepositives.clone(),
-        attack: attack::of_tags(&ast.tags),
-        tags: ast.tags.clone(),
-        license: ast.license.clone().unwrap_or_default(),
-    }
+    info!(ast, origin)
 }
 
 /// The id of a rule that has none: the beginning of its text's hash.

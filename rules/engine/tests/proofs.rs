@@ -39,12 +39,10 @@ fn every_rule_names_its_author_licence_level_and_known_attack_techniques() {
 #[test]
 fn every_rule_says_what_to_do_first() {
     let (set, _) = RuleSet::load(&[rules()]);
-    for rule in set.rules() {
-        let text = std::fs::read_to_string(rule.path()).expect("a rule");
-        let note = text.split_once("\nresponse: >-\n").map_or("", |(_, rest)| rest);
-        let note: Vec<&str> = note.lines().take_while(|line| line.starts_with("    ")).map(str::trim).collect();
-        let letters = note.join(" ").chars().count();
-        assert!((60..=400).contains(&letters), "{}: a note of {letters} letters", rule.path().display());
+    let rules = set.rules().iter().map(|rule| rule.info());
+    for info in rules.chain(set.correlations().iter().map(|correlation| correlation.info())) {
+        let letters = info.response.chars().count();
+        assert!((60..=400).contains(&letters), "{}: a note of {letters} letters", info.title);
     }
 }
 

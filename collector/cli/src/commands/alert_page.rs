@@ -38,7 +38,7 @@ const PROCESS: [(&str, &str); 5] = [
     ("Login user", "/login_user"),
     ("Guid", "/process_guid"),
 ];
-const RULE: [(&str, &str); 9] = [
+const RULE: [(&str, &str); 10] = [
     ("Title", "/title"),
     ("Id", "/id"),
     ("Version", "/version"),
@@ -46,6 +46,7 @@ const RULE: [(&str, &str); 9] = [
     ("Author", "/author"),
     ("Licence", "/license"),
     ("Description", "/description"),
+    ("Do first", "/response"),
     ("False pos.", "/false_positives"),
     ("References", "/references"),
 ];

@@ -117,6 +117,7 @@ fn bare(agent_id: AgentId) -> Match {
             level: Level::Medium,
             author: "Beffroi project".into(),
             description: text(),
+            response: text(),
             references: Vec::new(),
             false_positives: Vec::new(),
             tags: Vec::new(),

@@ -356,6 +356,7 @@ pub fn found(tenant: &str, agent: AgentId, rule: &str, seq: u64, event_time: i64
             level: Level::High,
             author: "us".into(),
             description: String::new(),
+            response: String::new(),
             references: vec![],
             false_positives: vec![],
             tags: vec![],
