@@ -51,7 +51,7 @@ fn an_alert_is_reached_and_left_by_keyboard_alone(stage: &Stage, driver: &Driver
     browser.enter_and_wait(|url| url.ends_with("/alerts"))?;
     browser.press("\u{e004}")?;
     ensure!(browser.run("return document.activeElement.className")? == "skip", "the first stop is not the way to the content");
-    browser.tab_to("tbody th a[href^='/alerts/']")?;
+    browser.tab_to(&format!("tbody th a[href^='/alerts/{}']", stage.alert("sante")?))?;
     let outline = browser.run("return getComputedStyle(document.activeElement).outlineStyle")?;
     ensure!(outline == "solid", "the focus is not visible: {outline}");
     browser.enter_and_wait(|url| url.contains("/alerts/"))?;
