@@ -4,7 +4,6 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use beffroi_engine::correlate::{CorrelateOptions, Correlator};
-use beffroi_engine::correlate::{CorrelateOptions, Correlator};
 use beffroi_engine::{Detector, RuleSet, compile, proof};
 use beffroi_schema::alert::Level;
 use beffroi_schema::{Category, Event, Logsource, Product};
