@@ -40,9 +40,10 @@ fn every_rule_names_its_author_licence_level_and_known_attack_techniques() {
 fn every_rule_says_what_to_do_first() {
     let (set, _) = RuleSet::load(&[rules()]);
     let correlator = Correlator::<u64>::new(&set, CorrelateOptions::default()).expect("few correlations");
-    // A rule that only serves a correlation tells nobody anything.
-    let rules = set.rules().iter().map(|rule| rule.info()).filter(|info| correlator.alerts_alone(&info.id));
-    for info in rules.chain(set.correlations().iter().map(|correlation| correlation.info())) {
+    let rules = set.rules().iter().map(|rule| rule.info());
+    let all = rules.chain(set.correlations().iter().map(|correlation| correlation.info()));
+    // What only serves a correlation tells nobody anything.
+    for info in all.filter(|info| correlator.alerts_alone(&info.id)) {
         let letters = info.response.chars().count();
         assert!((60..=400).contains(&letters), "{}: a note of {letters} letters", info.title);
     }
