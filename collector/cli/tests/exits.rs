@@ -149,7 +149,11 @@ fn every_verb_has_help_that_names_its_purpose_and_a_manual_page() {
     let search = Ran::of(&mut beffroi(&["events", "search", "--help"])).out;
     assert!(["FIELD=VALUE", "FIELD~TEXT", "FIELD~base64:TEXT", "FIELD~re:"].iter().all(|form| search.contains(form)), "{search}");
     let exits = Ran::of(&mut beffroi(&["--help"])).out;
-    assert!(exits.contains("Exit codes: 0 done, 1 found (--fail-on-match, --fail-on-detection)") && exits.contains("5 not every host"), "{exits}");
+    assert!(
+        exits.contains("Exit codes: 0 done, 1 found (--fail-on-match, --fail-on-detection)")
+            && exits.contains("5 not every host"),
+        "{exits}"
+    );
     // Nothing that a shell could be pasted is broken over two lines.
     for verb in [&["key", "--help"][..], &["scan", "start", "--help"]] {
         let help = Ran::of(&mut beffroi(verb)).out;
