@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod back_off;
 mod chains;
 mod correlate;
 mod evidence;

@@ -16,6 +16,7 @@ use futures::future::try_join_all;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::back_off::BackOff;
 use crate::chains::{Chains, Link};
 use crate::correlate::{self, Detection};
 use crate::judge::{self, Judged, Refusal, RulesInForce};
@@ -28,8 +29,6 @@ const MAX_RECORDS: usize = 64;
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// How long a poll waits for the first record.
 const MAX_WAIT: Duration = Duration::from_millis(500);
-/// First and longest pause after the bus failed.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
 /// The detector could not start.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +121,7 @@ struct Service {
 
 impl Service {
     async fn run(mut self, shutdown: CancellationToken) {
-        let mut pause = BACK_OFF.0;
+        let mut back_off = BackOff::new();
         loop {
             let records = tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -133,15 +132,13 @@ impl Service {
                 Err(error) => Err(error),
             };
             match outcome {
-                Ok(()) => pause = BACK_OFF.0,
+                Ok(()) => back_off.worked(),
                 Err(error) => {
-                    tracing::warn!(%error, "nothing is committed; trying again in {pause:?}");
+                    tracing::warn!(%error, "nothing is committed; trying again in {:?}", back_off.pause());
                     self.say(RoleHealth::not_ready("detect", error.to_string()));
-                    tokio::select! {
-                        () = shutdown.cancelled() => return,
-                        () = tokio::time::sleep(pause) => {}
+                    if !back_off.wait(&shutdown).await {
+                        return;
                     }
-                    pause = (pause * 2).min(BACK_OFF.1);
                 }
             }
         }

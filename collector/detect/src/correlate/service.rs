@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::detection::Detection;
 use super::lane::Lane;
 use super::state::{Covered, Gathering, is_piece, pack};
+use crate::back_off::BackOff;
 use crate::judge::RulesInForce;
 use crate::service::json_record;
 
@@ -34,8 +35,6 @@ const REFRESH_EVERY: Duration = Duration::from_secs(6 * 3600);
 const SAVE_BYTES_PER_SECOND: usize = 4 * 1024 * 1024;
 /// How long the pieces of a state are looked for. They lie where the commit says; longer means that they are gone.
 const GATHER_WAIT: Duration = Duration::from_secs(30);
-/// First and longest pause after the bus failed.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
 /// Running correlations.
 pub(crate) struct Handle {
@@ -139,7 +138,7 @@ fn now_us() -> i64 {
 
 impl Service {
     async fn run(mut self, shutdown: CancellationToken) {
-        let mut pause = BACK_OFF.0;
+        let mut back_off = BackOff::new();
         loop {
             let records = tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -150,14 +149,12 @@ impl Service {
                 Err(error) => Err(error),
             };
             match outcome {
-                Ok(()) => pause = BACK_OFF.0,
+                Ok(()) => back_off.worked(),
                 Err(error) => {
-                    tracing::warn!(%error, "correlations commit nothing; trying again in {pause:?}");
-                    tokio::select! {
-                        () = shutdown.cancelled() => break,
-                        () = tokio::time::sleep(pause) => {}
+                    tracing::warn!(%error, "correlations commit nothing; trying again in {:?}", back_off.pause());
+                    if !back_off.wait(&shutdown).await {
+                        break;
                     }
-                    pause = (pause * 2).min(BACK_OFF.1);
                 }
             }
         }

@@ -108,9 +108,10 @@ fn add(techniques: &mut BTreeMap<String, Technique>, info: &RuleInfo, state: usi
 /// Files of rules that no proof stands behind.
 fn unproven(paths: &[PathBuf]) -> BTreeSet<PathBuf> {
     let mut files = BTreeSet::new();
-    for path in paths {
-        // A proof lies beside its rule, so a single file is proven with its folder.
-        let folder = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(Path::new(".")) };
+    // A proof lies beside its rule, so a single file is proven with its folder, and several of one folder together.
+    let folder = |path: &PathBuf| if path.is_dir() { path.clone() } else { path.parent().unwrap_or(Path::new(".")).into() };
+    let folders: BTreeSet<PathBuf> = paths.iter().map(folder).collect();
+    for folder in &folders {
         let report = beffroi_engine::proof::run(folder);
         files.extend(report.without_proof);
         files.extend(report.failed.into_iter().map(|failure| failure.path));
