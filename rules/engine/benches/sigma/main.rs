@@ -2,10 +2,12 @@
 //!
 //! Match sets are compared first. Speed is the median of interleaved runs in one process. Instructions are counted by
 //! callgrind in one child process for each side: each lane judges 100 events that count for nothing, so that caches are
-//! filled and load cancels, then 500 that count. Prints one `figure` line for each figure; a missed target is a figure,
-//! not a failure. Without the corpora nothing is measured and that is said.
+//! filled and load cancels, then 500 that count. Prints one `figure` line for each figure; a missed target is a figure, not
+//! a failure. Without the corpora only correlations are measured, which need none, and that is said.
 #![allow(missing_docs, reason = "a program")]
 
+mod clock;
+mod correlate;
 mod count;
 mod figure;
 mod heap;
@@ -26,6 +28,10 @@ static HEAP: heap::Counting = heap::Counting;
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if words == ["correlate"] {
+        correlate::measure();
+        return Ok(());
+    }
     let Some(folder) = lanes::corpora() else { return Ok(()) };
     match words.as_slice() {
         ["count", side, lane @ ..] => {
@@ -38,11 +44,12 @@ fn main() -> Result<(), Failure> {
             Ok(())
         }
         ["instructions"] => count::measure(&folder),
-        _ => Err("say `speed`, `instructions`, or nothing for both".into()),
+        _ => Err("say `speed`, `instructions`, `correlate`, or nothing for all".into()),
     }
 }
 
 fn all(folder: &Path) -> Result<(), Failure> {
+    correlate::measure();
     speed::measure(folder);
     count::measure(folder)
 }

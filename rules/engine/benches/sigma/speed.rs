@@ -5,6 +5,7 @@ use std::path::Path;
 
 use beffroi_engine::{RuleSet, compile};
 
+use crate::clock::time;
 use crate::figure::{Target, median, print};
 use crate::ours::{Memory, Ours, Routes, batches, judge_batch};
 use crate::theirs::{Routing, Theirs, logsource, parse};
@@ -132,15 +133,8 @@ impl<'a> Lane<'a> {
         }
     }
 
-    /// Events in a second of this thread's processor time, which other programs on the machine take nothing of.
+    /// Events in a second of processor time.
     fn rate(&self, work: impl FnOnce()) -> f64 {
-        let start = processor_time();
-        work();
-        self.items.len() as f64 / (processor_time() - start)
+        self.items.len() as f64 / time(work)
     }
-}
-
-fn processor_time() -> f64 {
-    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).expect("Linux has this clock");
-    time.tv_sec() as f64 + time.tv_nsec() as f64 / 1e9
 }
