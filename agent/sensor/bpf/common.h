@@ -182,7 +182,8 @@ struct walk {
 
 /*
  * Appends the components of a path to `text` (of `room` bytes), leaf first. Ends at the root of the mount namespace, so
- * that a container's paths are the container's and a chroot hides nothing.
+ * that a container's paths are the container's and a chroot hides nothing. A file that stands in no folder, such as one
+ * of memfd_create, has its name alone, as /proc shows it.
  */
 static __always_inline void walk_path(struct walk *walk, char *text, __u32 room, struct path *path)
 {
@@ -205,7 +206,7 @@ static __always_inline void walk_path(struct walk *walk, char *text, __u32 room,
 			walk->mnt = above;
 			continue;
 		}
-		if (dentry == parent)
+		if (dentry == parent && depth)
 			return;
 		__u32 off = walk->off;
 
@@ -215,6 +216,8 @@ static __always_inline void walk_path(struct walk *walk, char *text, __u32 room,
 		if (len <= 0)
 			break;
 		walk->off = off + len;
+		if (dentry == parent)
+			return;
 		walk->dentry = parent;
 	}
 	walk->cut = 1;

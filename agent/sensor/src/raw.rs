@@ -308,7 +308,8 @@ fn decode_file(bytes: &[u8]) -> Option<Raw> {
 /// The absolute path from components that run from the leaf to the root, each ending in NUL.
 fn path_of_walk(walk: &[u8]) -> Vec<u8> {
     let mut path = Vec::with_capacity(walk.len() + 1);
-    for name in walk.split(|byte| *byte == 0).rev().filter(|name| !name.is_empty()) {
+    // The root of a file system that is reached from outside of its mount is called `/`.
+    for name in walk.split(|byte| *byte == 0).rev().filter(|name| !matches!(*name, b"" | b"/")) {
         path.push(b'/');
         path.extend_from_slice(name);
     }
@@ -347,6 +348,8 @@ mod tests {
     fn a_walk_from_leaf_to_root_becomes_an_absolute_path() {
         assert_eq!(path_of_walk(b"bash\0bin\0usr\0"), b"/usr/bin/bash");
         assert_eq!(path_of_walk(b""), b"/");
+        assert_eq!(path_of_walk(b"/\0"), b"/");
+        assert_eq!(path_of_walk(b"memfd:a b\0"), b"/memfd:a b");
     }
 
     #[test]

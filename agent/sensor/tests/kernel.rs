@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
@@ -46,6 +46,23 @@ fn a_program_started_by_a_relative_path_is_named_by_its_real_path() {
     });
     assert_eq!(exit.get(Field::EXIT_CODE), Some(&Value::Int(0)));
     assert_eq!(exit.get(Field::PROCESS_GUID), event.get(Field::PROCESS_GUID));
+}
+
+#[test]
+fn a_program_that_is_only_in_memory_is_named_as_the_kernel_names_it() {
+    let Some(mut eyes) = eyes() else { return };
+    let memory = nix::sys::memfd::memfd_create(c"wiper", nix::sys::memfd::MFdFlags::empty()).unwrap();
+    fs::File::from(memory.try_clone().unwrap()).write_all(&fs::read("/bin/sleep").unwrap()).unwrap();
+    let path = format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd());
+    let mut child = quiet(&path).arg("1000").spawn().unwrap();
+    let pid = child.id();
+    let event = eyes.find("the exec", |event| is_exec(event, pid));
+    let shown = fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(shown.to_str().unwrap(), "/memfd:wiper (deleted)");
+    assert_eq!(event.text(Field::IMAGE), "/memfd:wiper");
+    assert_eq!(event.text(Field::EXEC_PATH), path);
 }
 
 #[test]
