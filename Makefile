@@ -44,11 +44,11 @@ red: build ## a collector in the attacker's hands sends 10,000 bad orders to a r
 	@$(BIN)/xtask red
 
 NOISE := $(or $(BEFFROI_CACHE),$(HOME)/.cache/beffroi)/noise
-noise: setup-noise build ## record ordinary machines and harmless attacks once (root, half an hour): how often does each rule fire?
+noise: setup-noise build ## record ordinary machines and harmless attacks once (root, an hour): how often does each rule fire?
 	@tests/noise/record.sh --agent $(BIN)/beffroi-agent --xtask $(BIN)/xtask --out $(NOISE)
 	@tests/noise/record.sh --agent $(BIN)/beffroi-agent --xtask $(BIN)/xtask --out $(NOISE)/attacks --root $(NOISE)/root attacks
 	@$(BIN)/xtask noise judge --recordings $(NOISE)/attacks --expect tests/noise/attacks.txt
-	@$(BIN)/xtask noise judge --recordings $(NOISE) --all
+	@$(BIN)/xtask noise judge --recordings $(NOISE) --work tests/noise/work.txt --all
 
 verdicts: build ## `beffroi detect` on recorded events against other engines' verdicts (skips where ../shared is not)
 	@$(BIN)/xtask verdicts

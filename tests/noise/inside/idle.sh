@@ -3,5 +3,6 @@
 . "$(dirname "$0")/common.sh"
 
 systemctl start cron nginx mariadb postgresql rsyslog prometheus-node-exporter 2>/dev/null
-echo "did: wait ${NOISE_IDLE_MINUTES:-10} minutes"
+from=$EPOCHREALTIME
 sleep $((${NOISE_IDLE_MINUTES:-10} * 60))
+say_did "$from" "wait ${NOISE_IDLE_MINUTES:-10} minutes"

@@ -25,10 +25,21 @@ pub struct Story {
     pub events: u64,
     /// Events that the sensor lost meanwhile, of all machines.
     pub lost: u64,
-    /// What was done.
-    pub done: Vec<String>,
+    /// What was done, in order.
+    pub done: Vec<Step>,
     /// What could not be done, each with its reason.
     pub not_done: Vec<String>,
+}
+
+/// One thing that was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What.
+    pub what: String,
+    /// Its begin, microseconds since 1970.
+    pub from_us: i64,
+    /// Its end, microseconds since 1970.
+    pub to_us: i64,
 }
 
 /// A recording on disk.
@@ -60,7 +71,8 @@ pub fn recordings(folder: &Path) -> Result<Vec<Baseline>> {
 
 fn read_one(path: &Path) -> Result<Baseline> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let story = serde_json::from_str(&text).with_context(|| format!("{} describes no recording", path.display()))?;
+    let story =
+        serde_json::from_str(&text).with_context(|| format!("{} describes no recording; record it again", path.display()))?;
     Ok(Baseline { story, events: path.with_extension("ndjson.zst"), is_bare: false })
 }
 
@@ -78,7 +90,7 @@ pub fn package_build(corpora: &Path) -> Result<Option<Baseline>> {
         seconds: 0.0,
         events: 0,
         lost: 0,
-        done: vec!["build the package hello".into()],
+        done: Vec::new(),
         not_done: Vec::new(),
     };
     let mut baseline = Baseline { story, events, is_bare: true };

@@ -13,6 +13,7 @@ use beffroi_schema::{Event, Field};
 
 use super::baseline::{self, Baseline};
 use super::report;
+use super::work::Work;
 
 /// Examples that are kept of what one rule fired on.
 const MAX_EXAMPLES: usize = 5;
@@ -31,10 +32,14 @@ pub struct Options {
     /// Corpora; what is not there is said and left out.
     #[arg(long, default_value = "../shared/corpora")]
     corpora: PathBuf,
-    /// Print every rule, not only those that fired.
+    /// Print every rule, not only those that fired, and every step of every recording.
     #[arg(long)]
     all: bool,
-    /// The recordings are of attacks: every rule titled in this file, one a line, must fire, and the corpus is left out.
+    /// Kinds of work that must be in the recordings, `KIND | RECORDING | PROGRAM | LEAVES` on a line.
+    #[arg(long, value_name = "FILE")]
+    work: Option<PathBuf>,
+    /// The recordings are of attacks: every rule titled in this file, one a line, must fire, every other must stand there
+    /// as `- TITLE: REASON`, and the corpus is left out.
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
 }
@@ -64,8 +69,38 @@ impl Tally {
 /// Judges and prints.
 ///
 /// # Errors
-/// When nothing can be judged, or a rule of level high or critical fired; with `expect`, when an expected one did not.
+/// When nothing can be judged, a rule of level high or critical fired, or the recordings lack what they should hold; with
+/// `expect`, when an expected rule did not fire.
 pub fn run(options: &Options) -> Result<()> {
+    let baselines = baselines(options)?;
+    let (set, problems) = RuleSet::load(&[options.rules.as_path()]);
+    if let Some(problem) = problems.first() {
+        bail!("{} rules do not load; the first: {problem}", problems.len());
+    }
+    let mut tallies = Tallies::new(&set, Work::read(options.work.as_deref())?)?;
+    for baseline in &baselines {
+        tallies.judge(baseline)?;
+    }
+    if let Some(file) = &options.expect {
+        return compare(&tallies.rules, file);
+    }
+    let stories: Vec<_> = baselines.iter().map(|baseline| &baseline.story).collect();
+    report::work(&tallies.work, options.all);
+    let grave = report::print(&stories, &tallies.rules, options.all);
+    let faults = tallies.work.faults(&stories);
+    for fault in &faults {
+        eprintln!("noise: {fault}");
+    }
+    if grave > 0 {
+        bail!("{grave} rules of level high or critical fire where nobody attacks: mend them, lower them or switch them off");
+    }
+    if !faults.is_empty() {
+        bail!("{} things are not in the recordings (see above): mend tests/noise/inside, then record.sh --again", faults.len());
+    }
+    Ok(())
+}
+
+fn baselines(options: &Options) -> Result<Vec<Baseline>> {
     let folder = options.recordings.clone().map_or_else(cache, Ok)?;
     let mut baselines = baseline::recordings(&folder)?;
     if baselines.is_empty() {
@@ -80,39 +115,28 @@ pub fn run(options: &Options) -> Result<()> {
     if baselines.is_empty() {
         bail!("there is nothing to judge");
     }
-    let (set, problems) = RuleSet::load(&[options.rules.as_path()]);
-    if let Some(problem) = problems.first() {
-        bail!("{} rules do not load; the first: {problem}", problems.len());
-    }
-    let mut tallies = Tallies::new(&set)?;
-    for baseline in &baselines {
-        tallies.judge(baseline)?;
-    }
-    if let Some(file) = &options.expect {
-        return compare(&tallies.rules, file);
-    }
-    let stories: Vec<_> = baselines.iter().map(|baseline| &baseline.story).collect();
-    let grave = report::print(&stories, &tallies.rules, options.all);
-    if grave > 0 {
-        bail!("{grave} rules of level high or critical fire where nobody attacks: mend them, lower them or switch them off");
-    }
-    Ok(())
+    Ok(baselines)
 }
 
-/// Whether every rule that is titled in the file fired.
+/// Whether every rule that is titled in the file fired, and every rule is in the file: expected, or as `- TITLE: REASON`.
 fn compare(rules: &BTreeMap<String, Tally>, file: &Path) -> Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let wanted: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let (excused, wanted): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with("- "));
+    let reasons: BTreeMap<&str, &str> = excused.iter().filter_map(|line| line[2..].split_once(": ")).collect();
     let fired: HashSet<&str> = rules.values().filter(|tally| tally.alerts > 0).map(|tally| tally.title.as_str()).collect();
     let silent: Vec<&str> = wanted.iter().copied().filter(|title| !fired.contains(title)).collect();
     println!("{} of {} expected rules fired on recorded attacks", wanted.len() - silent.len(), wanted.len());
-    let mut unlisted: Vec<&str> = fired.into_iter().filter(|title| !wanted.contains(title)).collect();
-    unlisted.sort_unstable();
-    if !unlisted.is_empty() {
-        println!("fired as well: {}", unlisted.join("; "));
+    for (title, reason) in &reasons {
+        println!("not tried: {title} ({reason})");
     }
     if !silent.is_empty() {
         bail!("silent on what they are for: {}", silent.join("; "));
+    }
+    let is_known = |title: &&str| wanted.contains(title) || reasons.contains_key(title);
+    let forgotten: Vec<&str> = rules.values().map(|tally| tally.title.as_str()).filter(|title| !is_known(title)).collect();
+    if !forgotten.is_empty() {
+        bail!("neither expected nor excused in {}: {}", file.display(), forgotten.join("; "));
     }
     Ok(())
 }
@@ -131,16 +155,17 @@ struct Tallies<'a> {
     detector: SigmaDetector,
     /// By rule id.
     rules: BTreeMap<String, Tally>,
+    work: Work,
 }
 
 impl<'a> Tallies<'a> {
-    fn new(set: &'a RuleSet) -> Result<Self> {
+    fn new(set: &'a RuleSet, work: Work) -> Result<Self> {
         let correlator = Correlator::<u64>::new(set, CorrelateOptions::offline())?;
         let single = set.rules().iter().map(|rule| rule.info());
         let infos = single.chain(set.correlations().iter().map(|correlation| correlation.info()));
         let tally = |info: &RuleInfo| Tally { title: info.title.clone(), level: Some(info.level), ..Tally::default() };
         let rules = infos.filter(|info| correlator.alerts_alone(&info.id)).map(|info| (info.id.clone(), tally(info))).collect();
-        Ok(Self { set, detector: compile(set)?, rules })
+        Ok(Self { set, detector: compile(set)?, rules, work })
     }
 
     /// Every recording is a host of its own, so correlations begin anew.
@@ -149,8 +174,10 @@ impl<'a> Tallies<'a> {
         let mut correlator = Correlator::new(self.set, CorrelateOptions::offline())?;
         let mut hours = HashSet::new();
         let mut number = 0_u64;
+        let first_step = self.work.begin(&baseline.story);
         baseline.each(|event| {
             number += 1;
+            self.work.note(first_step, activity, event);
             let found = self.detector.evaluate(event);
             correlator.observe(activity, event.ts, number, event, found.iter().map(|found| found.rule.id.as_str()));
             for found in &found {
@@ -214,7 +241,7 @@ mod tests {
              detection:\n  s: {{Image|endswith: /nc}}\n  condition: s\nlevel: {level}\n"
         );
         std::fs::write(rules.join("r.yml"), rule).expect("a file");
-        Options { recordings: Some(folder.into()), rules, corpora: folder.join("none"), all: true, expect: None }
+        Options { recordings: Some(folder.into()), rules, corpora: folder.join("none"), all: true, work: None, expect: None }
     }
 
     const NC: &str = r#"{"ts":"2026-01-01T10:00:00Z","category":"process_creation","product":"linux","Image":"/bin/nc"}"#;
@@ -248,6 +275,25 @@ mod tests {
         std::fs::write(&list, "Rule\nAnother\n").expect("a file");
         let error = run(&options).expect_err("the other is silent").to_string();
         assert!(error.ends_with(": Another"), "{error}");
+        std::fs::write(&list, "").expect("a file");
+        let error = run(&options).expect_err("nobody knows of the rule").to_string();
+        assert!(error.ends_with(": Rule"), "{error}");
+        std::fs::write(&list, "- Rule: cannot be tried here\n").expect("a file");
+        run(&options).expect("it is excused");
+    }
+
+    #[test]
+    fn a_recording_that_lacks_a_kind_of_work_fails() {
+        let folder = tempfile::tempdir().expect("a folder");
+        recording(folder.path(), &[LS]);
+        let mut options = options(folder.path(), "critical");
+        let list = folder.path().join("work");
+        options.work = Some(list.clone());
+        std::fs::write(&list, "listing | t | /ls | processes\n").expect("a file");
+        run(&options).expect("it is there");
+        std::fs::write(&list, "listing | t | /ls | processes\nprinting | t | /lp | processes\n").expect("a file");
+        let error = run(&options).expect_err("nobody printed").to_string();
+        assert!(error.contains("1 things are not"), "{error}");
     }
 
     #[test]
@@ -264,7 +310,7 @@ mod tests {
         recording(folder.path(), &[NC, NC, &later]);
         let options = options(folder.path(), "low");
         let (set, _) = RuleSet::load(&[options.rules.as_path()]);
-        let mut tallies = Tallies::new(&set).expect("it compiles");
+        let mut tallies = Tallies::new(&set, Work::default()).expect("it compiles");
         for baseline in baseline::recordings(folder.path()).expect("it is read") {
             tallies.judge(&baseline).expect("it is judged");
         }
@@ -282,7 +328,7 @@ mod tests {
         std::fs::write(options.rules.join("c.yml"), correlation).expect("a file");
         let (set, problems) = RuleSet::load(&[options.rules.as_path()]);
         assert!(problems.is_empty(), "{problems:?}");
-        let mut tallies = Tallies::new(&set).expect("it compiles");
+        let mut tallies = Tallies::new(&set, Work::default()).expect("it compiles");
         let baselines = baseline::recordings(folder.path()).expect("it is read");
         tallies.judge(&baselines[0]).expect("it is judged");
         let counted: Vec<_> = tallies.rules.values().map(|tally| (tally.title.as_str(), tally.alerts)).collect();

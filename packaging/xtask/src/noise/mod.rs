@@ -10,6 +10,7 @@ mod judge;
 mod rate;
 mod report;
 mod trim;
+mod work;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -19,7 +20,7 @@ use clap::Subcommand;
 pub enum Step {
     /// Keep the events of one machine from standard input and write them as a recording.
     Trim(trim::Options),
-    /// Judge recordings: exit 1 when a rule of level high or critical fires on one.
+    /// Judge recordings: exit 1 when a rule of level high or critical fires on one, or one lacks what it should hold.
     Judge(judge::Options),
 }
 

@@ -1,4 +1,5 @@
-//! What is printed: the recordings with their host time, then the rules with counts and bounds.
+//! What is printed: what was done and which events it left, the recordings with their host time, then the rules with
+//! counts and bounds.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +8,12 @@ use comfy_table::{CellAlignment, Table, presets};
 use super::baseline::Story;
 use super::judge::Tally;
 use super::rate;
+use super::work::{Seen, Work};
 
-/// Prints everything; the number of rules that fired and are high or critical.
+/// One step's name in the table: an installation names every package.
+const MAX_STEP_CHARS: usize = 60;
+
+/// Prints everything about recordings and rules; the number of rules that fired and are high or critical.
 pub fn print(stories: &[&Story], tallies: &BTreeMap<String, Tally>, all: bool) -> usize {
     let seconds: f64 = stories.iter().map(|story| story.seconds).sum();
     recordings(stories, seconds);
@@ -25,6 +30,31 @@ pub fn print(stories: &[&Story], tallies: &BTreeMap<String, Tally>, all: bool) -
     println!("\nhost-hours {:.2}; {} rules fired, {grave} of them high or critical", seconds / 3600.0, fired.len());
     println!("each of the {} silent rules: at most {bound:.0} alerts in 100 host-days (95 %, no alert seen)", silent.len());
     grave
+}
+
+/// Prints the kinds of work with their events; with `steps`, every step of every recording as well.
+pub fn work(work: &Work, steps: bool) {
+    if !work.kinds.is_empty() {
+        let mut table = new_table(&["KIND OF WORK", "RECORDING", "PROGRAM", "PROCESSES", "FILES", "NETWORK"]);
+        for kind in &work.kinds {
+            let texts = [kind.name.clone(), kind.recording.clone(), kind.program.clone()];
+            table.add_row(texts.into_iter().chain(numbers(&kind.seen)));
+        }
+        println!("{}\n", numbers_right(table, 3..6));
+    }
+    if steps && !work.steps.is_empty() {
+        let mut table = new_table(&["RECORDING", "STEP", "SECONDS", "PROCESSES", "FILES", "NETWORK"]);
+        for step in &work.steps {
+            let seconds = step.step.to_us.saturating_sub(step.step.from_us) as f64 / 1e6;
+            let what = step.step.what.chars().take(MAX_STEP_CHARS).collect();
+            table.add_row([step.activity.clone(), what, format!("{seconds:.1}")].into_iter().chain(numbers(&step.seen)));
+        }
+        println!("{}\n", numbers_right(table, 2..6));
+    }
+}
+
+fn numbers(seen: &Seen) -> [String; 3] {
+    [seen.processes, seen.files, seen.network].map(|number| number.to_string())
 }
 
 fn recordings(stories: &[&Story], seconds: f64) {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Map, Value as Json};
 
-use super::baseline::{Story, next_line};
+use super::baseline::{Step, Story, next_line};
 
 /// Ratio against time: recordings are read often and kept for long.
 const COMPRESSION: i32 = 12;
@@ -28,7 +28,7 @@ pub struct Options {
     /// Host time, seconds.
     #[arg(long)]
     seconds: f64,
-    /// What the activity printed: its lines `did: ...` and `could not: ...` are kept.
+    /// What the activity printed: its lines `did: FROM TO WHAT` and `could not: WHAT` are kept.
     #[arg(long)]
     said: PathBuf,
     /// What the sensor printed at its end.
@@ -71,15 +71,25 @@ fn story(options: &Options, events: u64) -> Result<Story> {
         anyhow::Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     let said = read(&options.said)?;
-    let with = |prefix| said.lines().filter_map(move |line| Some(line.strip_prefix(prefix)?.to_string())).collect();
+    let with = |prefix| said.lines().filter_map(move |line| line.strip_prefix(prefix));
+    let mut done: Vec<Step> = with("did: ").filter_map(step).collect();
+    done.sort_by_key(|step| step.from_us);
     Ok(Story {
         activity: options.activity.clone(),
         seconds: options.seconds,
         events,
         lost: lost(&read(&options.sensor)?),
-        done: with("did: "),
-        not_done: with("could not: "),
+        done,
+        not_done: with("could not: ").map(str::to_string).collect(),
     })
+}
+
+/// `FROM TO WHAT`, times in seconds since 1970; none where a program of the machine said something that begins alike.
+fn step(said: &str) -> Option<Step> {
+    let mut parts = said.splitn(3, ' ');
+    let mut time = || Some((parts.next()?.parse::<f64>().ok()? * 1e6).round() as i64);
+    let (from_us, to_us) = (time()?, time()?);
+    Some(Step { what: parts.next()?.into(), from_us, to_us })
 }
 
 /// The number before "lost in the kernel" in the sensor's last words.
@@ -198,7 +208,8 @@ mod tests {
     fn a_recording_holds_its_events_and_says_what_was_not_done() {
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
-        std::fs::write(at("said"), "did: a\nnoise\ncould not: b (exit status 1)\n").expect("a file");
+        std::fs::write(at("said"), "\u{c}\ndid: 1.25 3.000001 a b\ndid: not\nnoise\ncould not: b (exit status 1)\n")
+            .expect("a file");
         std::fs::write(at("sensor"), "2 events in 1.0 s (); 0 lost in the kernel\n").expect("a file");
         let options = Options {
             activity: "test".into(),
@@ -211,7 +222,7 @@ mod tests {
         let line = r#"{"category":"process_creation","product":"linux","ProcessGuid":"b","AncestorCommandLines":["/tmp/m.1"]}"#;
         run(&options, format!("{line}\n{{\"ProcessGuid\":\"z\"}}\n{{\"cut").as_bytes()).expect("it is written");
         let found = super::super::baseline::recordings(folder.path()).expect("it is read");
-        assert_eq!(found[0].story.done, ["a"]);
+        assert_eq!(found[0].story.done, [Step { what: "a b".into(), from_us: 1_250_000, to_us: 3_000_001 }]);
         assert_eq!(found[0].story.not_done, ["b (exit status 1)"]);
         assert_eq!((found[0].story.events, found[0].story.seconds), (1, 2.0));
         assert_eq!(found[0].each(|_| ()).expect("its events"), 1);
