@@ -14,6 +14,7 @@ mod heap;
 mod lanes;
 mod mutate;
 mod ours;
+mod resident;
 mod speed;
 mod theirs;
 
@@ -38,18 +39,21 @@ fn main() -> Result<(), Failure> {
             count::child(&folder, side, lane.first().copied());
             Ok(())
         }
+        ["resident", side, rules] => resident::child(Path::new(rules), side),
         [] => all(&folder),
+        ["resident"] => resident::measure(&folder),
         ["speed"] => {
             speed::measure(&folder);
             Ok(())
         }
         ["instructions"] => count::measure(&folder),
-        _ => Err("say `speed`, `instructions`, `correlate`, or nothing for all".into()),
+        _ => Err("say `speed`, `instructions`, `correlate`, `resident`, or nothing for all".into()),
     }
 }
 
 fn all(folder: &Path) -> Result<(), Failure> {
     correlate::measure();
+    resident::measure(folder)?;
     speed::measure(folder);
     count::measure(folder)
 }
