@@ -2,7 +2,7 @@
 //! in one hour. Rules that only serve correlations are not counted, as they alert nobody.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use beffroi_engine::correlate::{CorrelateOptions, Correlator};
@@ -12,6 +12,7 @@ use beffroi_schema::limits::ALERT_BUCKET_US;
 use beffroi_schema::{Event, Field};
 
 use super::baseline::{self, Baseline};
+use super::expect::Expected;
 use super::report;
 use super::work::Work;
 
@@ -82,7 +83,7 @@ pub fn run(options: &Options) -> Result<()> {
         tallies.judge(baseline)?;
     }
     if let Some(file) = &options.expect {
-        return compare(&tallies.rules, file);
+        return Expected::read(file)?.compare(&tallies.rules);
     }
     let stories: Vec<_> = baselines.iter().map(|baseline| &baseline.story).collect();
     report::work(&tallies.work, options.all);
@@ -118,29 +119,6 @@ fn baselines(options: &Options) -> Result<Vec<Baseline>> {
     Ok(baselines)
 }
 
-/// Whether every rule that is titled in the file fired, and every rule is in the file: expected, or as `- TITLE: REASON`.
-fn compare(rules: &BTreeMap<String, Tally>, file: &Path) -> Result<()> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let (excused, wanted): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with("- "));
-    let reasons: BTreeMap<&str, &str> = excused.iter().filter_map(|line| line[2..].split_once(": ")).collect();
-    let fired: HashSet<&str> = rules.values().filter(|tally| tally.alerts > 0).map(|tally| tally.title.as_str()).collect();
-    let silent: Vec<&str> = wanted.iter().copied().filter(|title| !fired.contains(title)).collect();
-    println!("{} of {} expected rules fired on recorded attacks", wanted.len() - silent.len(), wanted.len());
-    for (title, reason) in &reasons {
-        println!("not tried: {title} ({reason})");
-    }
-    if !silent.is_empty() {
-        bail!("silent on what they are for: {}", silent.join("; "));
-    }
-    let is_known = |title: &&str| wanted.contains(title) || reasons.contains_key(title);
-    let forgotten: Vec<&str> = rules.values().map(|tally| tally.title.as_str()).filter(|title| !is_known(title)).collect();
-    if !forgotten.is_empty() {
-        bail!("neither expected nor excused in {}: {}", file.display(), forgotten.join("; "));
-    }
-    Ok(())
-}
-
 fn cache() -> Result<PathBuf> {
     let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let folder = from("BEFFROI_CACHE")
@@ -160,12 +138,7 @@ struct Tallies<'a> {
 
 impl<'a> Tallies<'a> {
     fn new(set: &'a RuleSet, work: Work) -> Result<Self> {
-        let correlator = Correlator::<u64>::new(set, CorrelateOptions::offline())?;
-        let single = set.rules().iter().map(|rule| rule.info());
-        let infos = single.chain(set.correlations().iter().map(|correlation| correlation.info()));
-        let tally = |info: &RuleInfo| Tally { title: info.title.clone(), level: Some(info.level), ..Tally::default() };
-        let rules = infos.filter(|info| correlator.alerts_alone(&info.id)).map(|info| (info.id.clone(), tally(info))).collect();
-        Ok(Self { set, detector: compile(set)?, rules, work })
+        Ok(Self { set, detector: compile(set)?, rules: alerting(set)?, work })
     }
 
     /// Every recording is a host of its own, so correlations begin anew.
@@ -207,6 +180,15 @@ impl<'a> Tallies<'a> {
             }
         }
     }
+}
+
+/// Every rule and correlation that alerts somebody, by id, with nothing counted yet.
+pub fn alerting(set: &RuleSet) -> Result<BTreeMap<String, Tally>> {
+    let correlator = Correlator::<u64>::new(set, CorrelateOptions::offline())?;
+    let single = set.rules().iter().map(|rule| rule.info());
+    let infos = single.chain(set.correlations().iter().map(|correlation| correlation.info()));
+    let tally = |info: &RuleInfo| Tally { title: info.title.clone(), level: Some(info.level), ..Tally::default() };
+    Ok(infos.filter(|info| correlator.alerts_alone(&info.id)).map(|info| (info.id.clone(), tally(info))).collect())
 }
 
 fn example(activity: &str, event: &Event) -> String {

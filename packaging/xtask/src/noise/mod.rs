@@ -6,6 +6,7 @@
 //! be done with its reason: a rate is worth no more than the hours behind it.
 
 mod baseline;
+mod expect;
 mod judge;
 mod rate;
 mod report;
