@@ -14,7 +14,7 @@ typed() {
 }
 export -f typed
 did "tmux" as_user 'tmux new-session -d -s work && tmux send-keys -t work "cd /usr/share/doc; ls | head; git --version; man -P cat ls | wc -l; touch /tmp/tmux.done" Enter && typed /tmp/tmux.done && tmux list-sessions'
-did "more windows" as_user 'tmux new-window -t work "vim.tiny -es -c q" && tmux split-window -t work "sleep 1" && tmux send-keys -t work:0 "for i in 1 2 3; do date; df -h; done; touch /tmp/tmux.done" Enter && typed /tmp/tmux.done && tmux kill-session -t work'
+did "more windows" as_user 'tmux new-window -t work "vim.tiny -es -c q" && tmux split-window -t work:0 "sleep 1" && tmux send-keys -t work:0.0 "for i in 1 2 3; do date; df -h; done; touch /tmp/tmux.done" Enter && typed /tmp/tmux.done && tmux kill-session -t work'
 did "screen" as_user 'screen -dmS build bash -c "cd; mkdir -p s; seq 1000 > s/n; sort -R s/n | md5sum; touch /tmp/screen.done"; typed /tmp/screen.done'
 did "screen of root" bash -c 'screen -dmS upkeep bash -c "journalctl -n 50 --no-pager; apt-get -q check; touch /tmp/screen.done"; typed /tmp/screen.done'
 did "recorded session" as_user 'script -qec "bash -lic \"ls -la; id; exit\"" session.log'
