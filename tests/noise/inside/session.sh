@@ -8,15 +8,24 @@ cat >/usr/local/bin/day-at-the-desk <<'DESK'
 #!/bin/bash
 # A browser's first start takes a minute on a busy machine (seconds).
 readonly patience=150
+# Windows come and go while they are looked for, which fails the search: it is made again.
+shown() {
+    local deadline=$((SECONDS + patience))
+    until xdotool search --onlyvisible --class "$1" >/dev/null 2>&1; do
+        [ $SECONDS -lt $deadline ] || return 1
+        sleep 0.5
+    done
+    echo "window: $1"
+}
 window() {
     local name=$1
     shift
     "$@" >/dev/null 2>&1 &
-    timeout $patience xdotool search --sync --onlyvisible --class "$name" >/dev/null && echo "window: $name"
+    shown "$name"
 }
 xdg-user-dirs-update
 startxfce4 >/dev/null 2>&1 &
-timeout $patience xdotool search --sync --class xfce4-panel >/dev/null && echo "window: panel"
+shown xfce4-panel
 window thunar thunar "$HOME/Documents"
 window xfce4-terminal xfce4-terminal --disable-server -x bash -ic 'ls -la; git --version; sleep 20'
 window mousepad mousepad "$HOME/Documents/letter.txt"
