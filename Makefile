@@ -73,8 +73,9 @@ bench: setup-test ## figures of the whole line (release build, several minutes)
 	$(CARGO) build --locked --release $(BINARIES)
 	@target/release/xtask bench
 
-bench-sigma: setup-bench ## the evaluator beside rsigma-eval with all of SigmaHQ (needs ../shared/corpora and valgrind; half an hour)
+bench-sigma: setup-bench ## the evaluator beside rsigma-eval with all of SigmaHQ, and rules loaded anew under load (needs ../shared/corpora and valgrind; half an hour)
 	$(CARGO) bench --locked -p beffroi-engine --bench sigma
+	$(CARGO) bench --locked -p beffroi-detect --bench reload
 
 FUZZ_SECONDS ?= 60
 

@@ -35,7 +35,7 @@ impl BackOff {
     /// The pause to be made now; the next one is twice as long.
     fn lengthen(&mut self) -> Duration {
         let pause = self.0;
-        self.0 = (pause * 2).min(LONGEST);
+        self.0 = pause.saturating_mul(2).min(LONGEST);
         pause
     }
 }

@@ -24,5 +24,5 @@ pub use correlate::{Detection, Lane};
 pub use evidence::{Scene, chain, what};
 pub use judge::{Judged, Opened, Refusal, RulesInForce, dead_letter, evaluate, open};
 pub use options::DetectOptions;
-pub use reload::{RulesError, load_rules};
+pub use reload::{RulesError, load_rules, watch};
 pub use service::{DetectError, DetectHandle, start};

@@ -70,7 +70,7 @@ async fn retire(rules: Arc<RulesInForce>) {
 }
 
 /// Watches `paths` and swaps a changed rule set in until `shutdown`.
-pub(crate) async fn watch(paths: Vec<PathBuf>, rules: Arc<ArcSwap<RulesInForce>>, shutdown: CancellationToken) {
+pub async fn watch(paths: Vec<PathBuf>, rules: Arc<ArcSwap<RulesInForce>>, shutdown: CancellationToken) {
     // One pending change is enough: a reload reads everything.
     let (changed, mut changes) = mpsc::channel::<()>(1);
     let mut watcher = match notify::recommended_watcher(move |event: notify::Result<notify::Event>| {

@@ -51,6 +51,28 @@ fn run(set: &RuleSet, stream: &Stream, lateness: i64, stop: usize) -> Vec<Correl
     found
 }
 
+fn loaded_correlator(specs: &[Spec]) -> Correlator<u64> {
+    Correlator::new(&loaded(specs), CorrelateOptions::default()).unwrap()
+}
+
+/// Observes the events; half of them are applied and the rest is held.
+fn observe(correlator: &mut Correlator<u64>, stream: &Stream) {
+    for event in stream {
+        let rules: Vec<String> = event.rules.iter().map(|rule| format!("r{rule}")).collect();
+        correlator.observe("t", event.time, event.number, &object(&event.fields), rules.iter().map(String::as_str));
+    }
+    if let Some(middle) = stream.get(stream.len() / 2) {
+        correlator.advance(middle.time);
+    }
+}
+
+/// The same events again, a few seconds later.
+fn later(stream: &Stream) -> Stream {
+    let move_on =
+        |event: &naive::Event| naive::Event { number: event.number + 1_000, time: event.time + 5_000_000, ..event.clone() };
+    stream.iter().map(move_on).collect()
+}
+
 fn sorted(mut found: Vec<Seen>) -> Vec<Seen> {
     found.sort_by(|a, b| a.partial_cmp(b).unwrap());
     found
@@ -69,6 +91,32 @@ proptest! {
     fn the_order_of_arrival_changes_nothing_within_the_lateness(specs in naive::specs(), stream in naive::stream(20_000_000)) {
         let found = run(&loaded(&specs), &stream, 20_000_000, usize::MAX);
         prop_assert_eq!(sorted(found.into_iter().map(seen).collect()), sorted(naive::run(&specs, &stream)));
+    }
+
+    #[test]
+    fn an_exchange_of_rules_leaves_the_state_that_a_restart_with_them_leaves(
+        (specs, kept) in naive::specs().prop_flat_map(|specs| { let len = specs.len(); (Just(specs), 0..=len) }),
+        stream in naive::stream(20_000_000),
+        is_first_changed in any::<bool>(),
+    ) {
+        let mut correlator = loaded_correlator(&specs);
+        observe(&mut correlator, &stream);
+        let mut others = specs[..kept].to_vec();
+        if let Some(first) = others.first_mut().filter(|_| is_first_changed) {
+            first.seconds += 1;
+        }
+        let other = loaded_correlator(&others);
+        let mut restarted = other.fresh();
+        restarted.restore(correlator.snapshot()).unwrap();
+        let groups = correlator.figures().groups;
+        let left = correlator.exchange(&other);
+        prop_assert_eq!(correlator.snapshot(), restarted.snapshot());
+        prop_assert_eq!(correlator.figures().groups + left.groups(), groups);
+        let (ours, theirs) = (correlator.figures(), restarted.figures());
+        prop_assert_eq!((ours.groups, ours.held), (theirs.groups, theirs.held));
+        observe(&mut correlator, &later(&stream));
+        observe(&mut restarted, &later(&stream));
+        prop_assert_eq!(correlator.finish(), restarted.finish());
     }
 
     #[test]

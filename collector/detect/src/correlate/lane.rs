@@ -5,7 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use beffroi_engine::correlate::{CorrelationMatch, Correlator, Figures, Observed, Snapshot, Watermark};
+use beffroi_engine::correlate::{CorrelationMatch, Correlator, Figures, Leftover, Observed, Snapshot, Watermark};
 use beffroi_schema::alert::Match;
 use beffroi_schema::ids::EventId;
 use serde::{Deserialize, Serialize};
@@ -63,9 +63,12 @@ impl Clocked {
         self.newest.map_or_else(Vec::new, |newest| self.correlator.advance(newest))
     }
 
-    fn exchange(&mut self, rules: &RulesInForce) {
-        let old = std::mem::replace(&mut self.correlator, rules.correlations.fresh());
-        restore(&mut self.correlator, old.snapshot());
+    fn exchange(&mut self, rules: &RulesInForce) -> Leftover<EventId> {
+        let left = self.correlator.exchange(&rules.correlations);
+        if left.groups() > 0 {
+            tracing::info!(left_out = left.groups(), "windows of correlations that changed or are gone begin anew");
+        }
+        left
     }
 }
 
@@ -118,10 +121,10 @@ impl Lane {
         self.alerts(found, rules, now)
     }
 
-    /// Goes on with other rules. Correlations that are the same keep their state.
-    pub fn exchange(&mut self, rules: &RulesInForce) {
-        self.live.exchange(rules);
-        self.replayed.exchange(rules);
+    /// Goes on with other rules. Correlations that are the same keep their state; that of others is left over, to be freed
+    /// where no event waits for it.
+    pub fn exchange(&mut self, rules: &RulesInForce) -> [Leftover<EventId>; 2] {
+        [self.live.exchange(rules), self.replayed.exchange(rules)]
     }
 
     /// Its state.

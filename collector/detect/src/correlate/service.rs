@@ -259,10 +259,13 @@ impl Service {
         let rules = self.rules.load_full();
         if !Arc::ptr_eq(&rules, &self.in_force) {
             self.in_force = rules;
+            let mut left = Vec::new();
             for seat in self.seats.values_mut() {
-                seat.lane.exchange(&self.in_force);
+                left.extend(seat.lane.exchange(&self.in_force));
                 seat.is_dirty = true;
             }
+            // Nobody waits for this task.
+            drop(tokio::task::spawn_blocking(move || drop(left)));
         }
     }
 

@@ -54,6 +54,18 @@ impl<R: Ord> Buffer<R> {
         self.bytes = self.bytes - before + held.bytes();
     }
 
+    /// Gives rules their new numbers, by the old ones. Events that match none any more are let go.
+    pub(crate) fn rename(&mut self, numbers: &[Option<Source>]) {
+        let mut bytes = 0;
+        self.held.retain(|_, held| {
+            held.rules = held.rules.iter().filter_map(|rule| numbers[*rule]).collect();
+            held.rules.sort_unstable();
+            bytes += if held.rules.is_empty() { 0 } else { held.bytes() };
+            !held.rules.is_empty()
+        });
+        self.bytes = bytes;
+    }
+
     pub(crate) fn put(&mut self, key: Place<R>, held: Held) {
         self.bytes += held.bytes();
         if let Some(replaced) = self.held.insert(key, held) {

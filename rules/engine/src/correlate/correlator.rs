@@ -54,13 +54,13 @@ pub struct Figures {
 #[derive(Debug)]
 pub struct Correlator<R> {
     pub(super) shape: Arc<Shape>,
-    options: CorrelateOptions,
+    pub(super) options: CorrelateOptions,
     pub(super) buffer: Buffer<R>,
     pub(super) shelves: HashMap<(Arc<str>, usize), Shelf<R>>,
     /// Every event up to this time was applied.
     pub(super) passed: i64,
     ready: Vec<CorrelationMatch<R>>,
-    overflows: Overflows,
+    pub(super) overflows: Overflows,
     pub(super) groups: usize,
     pub(super) bytes: usize,
     late: u64,

@@ -30,6 +30,7 @@
 mod buffer;
 mod condition;
 mod correlator;
+mod exchange;
 mod fields;
 mod number;
 mod order;
@@ -45,6 +46,7 @@ mod watermark;
 mod window;
 
 pub use correlator::{Correlator, EventRef, Figures, Observed};
+pub use exchange::Leftover;
 pub use fields::FieldSource;
 pub use overflow::{OverflowKind, StateOverflow};
 pub(crate) use plan::Plan;

@@ -53,6 +53,13 @@ impl Overflows {
         }
     }
 
+    /// Gives correlations their new numbers, by the old ones; what belonged to one that is gone belongs to all.
+    pub(crate) fn rename(&mut self, numbers: &[Option<usize>]) {
+        for ((kind, scope, plan), count) in std::mem::take(&mut self.counts) {
+            *self.counts.entry((kind, scope, plan.and_then(|plan| numbers[plan]))).or_insert(0) += count;
+        }
+    }
+
     pub(crate) fn take(&mut self, rule: impl Fn(usize) -> Arc<RuleInfo>) -> Vec<StateOverflow> {
         let counts = std::mem::take(&mut self.counts).into_iter();
         counts.map(|((kind, scope, plan), count)| StateOverflow { rule: plan.map(&rule), scope, kind, count }).collect()
