@@ -12,6 +12,7 @@ readonly longest_pause=20
 install libreoffice-writer-nogui libreoffice-calc-nogui poppler-utils chromium firefox-esr cups cups-client printer-driver-cups-pdf \
     zip unzip imagemagick gnupg tmux git restic ansible-core monitoring-plugins-basic podman crun buildah busybox-static nginx-light logrotate
 did "morning" as_user 'mkdir -p Documents Pictures Mail/{new,cur}; for i in 1 2 3; do echo "page $i" > Documents/p$i.txt; done'
+did "account of the monitoring" bash -c 'id nagios || useradd --system --home-dir /var/lib/nagios nagios'
 did "services" bash -c 'systemctl restart cups nginx cron; lpadmin -p PDF -v cups-pdf:/ -m lsb/usr/cups-pdf/CUPS-PDF_opt.ppd -E || lpadmin -p PDF -E -v file:///dev/null -m raw'
 did "place for backups" bash -c 'mkdir -p /srv/day; [ -e /root/.day ] || head -c 24 /dev/urandom | base64 > /root/.day; [ -e /srv/day/config ] || restic -q -r /srv/day -p /root/.day init'
 did "storage of containers" bash -c 'mkdir -p /etc/containers /root/day/bin; printf "[storage]\ndriver = \"vfs\"\nrunroot = \"/run/containers\"\ngraphroot = \"/var/lib/containers\"\n" > /etc/containers/storage.conf; printf "[containers]\ndefault_sysctls = []\n" > /etc/containers/containers.conf; cp /bin/busybox /root/day/bin/; for t in sh ls id; do ln -sf busybox /root/day/bin/$t; done; tar c -C /root/day . | podman import - day'
