@@ -19,6 +19,7 @@ pub fn print(stories: &[&Story], tallies: &BTreeMap<String, Tally>, all: bool) -
     recordings(stories, seconds);
     rules(tallies, seconds, all);
     let (silent, fired): (Vec<&Tally>, Vec<&Tally>) = tallies.values().partition(|tally| tally.alerts == 0);
+    let (inert, silent): (Vec<&Tally>, Vec<&Tally>) = silent.into_iter().partition(|tally| tally.inert.is_some());
     for tally in &fired {
         println!("\n{} fires on:", tally.title);
         for example in &tally.examples {
@@ -28,6 +29,9 @@ pub fn print(stories: &[&Story], tallies: &BTreeMap<String, Tally>, all: bool) -
     let grave = fired.iter().filter(|tally| tally.is_grave()).count();
     let bound = rate::per_100_host_days(0, seconds);
     println!("\nhost-hours {:.2}; {} rules fired, {grave} of them high or critical", seconds / 3600.0, fired.len());
+    for tally in &inert {
+        println!("nothing is known of {}: {}", tally.title, tally.inert.as_deref().unwrap_or_default());
+    }
     println!("each of the {} silent rules: at most {bound:.0} alerts in 100 host-days (95 %, no alert seen)", silent.len());
     grave
 }
@@ -97,7 +101,10 @@ fn rules(tallies: &BTreeMap<String, Tally>, seconds: f64, all: bool) {
             tally.matches.to_string(),
             tally.alerts.to_string(),
             format!("{:.0}", tally.alerts as f64 / seconds * 86_400.0 * 100.0),
-            format!("{:.0}", rate::per_100_host_days(tally.alerts, seconds)),
+            tally
+                .inert
+                .as_ref()
+                .map_or_else(|| format!("{:.0}", rate::per_100_host_days(tally.alerts, seconds)), |_| "unknown".into()),
         ]);
     }
     println!("\n{}", numbers_right(table, 2..6));
