@@ -8,6 +8,7 @@ use std::sync::Arc;
 use beffroi_schema::alert::{Level, RuleInfo};
 use rsigma_parser::{CorrelationRule, Detection, FilterRule, Modifier, SigmaDocument, SigmaRule, SigmaValue};
 
+use crate::correlate::Written;
 use crate::eval::Builder;
 use crate::limits::{MAX_REGEX_BYTES, MAX_REGEX_REPEAT, MAX_REGEXES, MAX_VALUES};
 use crate::link::{self, Waiting};
@@ -28,7 +29,9 @@ pub(crate) fn assemble(files: impl Iterator<Item = FileRules>) -> (RuleSet, Vec<
         for document in file.documents {
             match document.body {
                 SigmaDocument::Rule(rule) => building.add_rule(*rule, &document.origin),
-                SigmaDocument::Correlation(correlation) => building.correlations.push((correlation, document.origin)),
+                SigmaDocument::Correlation(correlation) => {
+                    building.correlations.push((correlation, document.written, document.origin))
+                }
                 SigmaDocument::Filter(filter) => building.filters.push((filter, document.origin)),
             }
         }
@@ -42,7 +45,7 @@ struct Building {
     problems: Vec<RuleProblem>,
     /// Id to the place that uses it.
     ids: HashMap<String, String>,
-    correlations: Vec<(CorrelationRule, Origin)>,
+    correlations: Vec<(CorrelationRule, Option<Written>, Origin)>,
     filters: Vec<(FilterRule, Origin)>,
 }
 
@@ -120,10 +123,11 @@ impl Building {
 
     fn add_correlations(&mut self) {
         let mut waiting = Vec::new();
-        for (ast, origin) in std::mem::take(&mut self.correlations) {
+        for (ast, written, origin) in std::mem::take(&mut self.correlations) {
             let info = correlation_info(&ast, &origin);
             if self.take_id(&info.id, &origin) {
-                waiting.push(Waiting { ast, origin, info });
+                let written = written.unwrap_or_else(|| Written::parsed(&ast));
+                waiting.push(Waiting { ast, written, origin, info });
             }
         }
         let (linked, problems) = link::link(&self.set.rules, waiting);

@@ -32,8 +32,9 @@ pub const MAX_RELATED_RULES: usize = 64;
 pub const MAX_ORDERED_RULES: usize = 16;
 /// Fields of one group, and of one counted value.
 pub const MAX_GROUP_FIELDS: usize = 16;
-/// Longest window of a correlation: its state is held in memory for as long.
-pub const MAX_TIMESPAN_SECONDS: u64 = 31 * 86_400;
+/// Longest window of a correlation: a year. Its state is held for as long, bounded by what a correlator may keep whatever the
+/// timespan; what is older is not acted upon any more.
+pub const MAX_TIMESPAN_SECONDS: u64 = 366 * 86_400;
 /// Events in the window of one group: a condition that needs more is refused.
 pub const MAX_WINDOW_EVENTS: usize = 100_000;
 /// A value that groups or is counted; a longer one is cut and told apart by its hash.

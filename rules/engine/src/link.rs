@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use beffroi_schema::alert::RuleInfo;
-use rsigma_parser::{CorrelationCondition, CorrelationRule};
+use rsigma_parser::CorrelationRule;
 
-use crate::correlate::Plan;
+use crate::correlate::{Plan, Written};
 use crate::parse::Origin;
 use crate::problem::RuleProblem;
 use crate::rule::{Correlation, Rule};
@@ -16,6 +16,7 @@ use crate::rule::{Correlation, Rule};
 /// A correlation that was read.
 pub(crate) struct Waiting {
     pub ast: CorrelationRule,
+    pub written: Written,
     pub origin: Origin,
     pub info: RuleInfo,
 }
@@ -93,18 +94,7 @@ pub(crate) fn link(rules: &[Rule], waiting: Vec<Waiting>) -> (Vec<Correlation>, 
 
 fn plan(one: &Waiting, known: &Known) -> Result<Plan, String> {
     let ids = one.ast.rules.iter().map(|reference| known.resolve(reference, &one.origin.path));
-    Plan::of(&one.ast, ids.collect::<Result<_, _>>()?, has_condition(one))
-}
-
-/// Whether the text writes a condition: the parser puts "at least one" where a temporal correlation has none, which is a
-/// condition of its own.
-fn has_condition(one: &Waiting) -> bool {
-    let CorrelationCondition::Threshold { predicates, .. } = &one.ast.condition else { return true };
-    if !matches!(predicates.as_slice(), [(rsigma_parser::ConditionOperator::Gte, 1)]) {
-        return true;
-    }
-    let document: Result<serde_yaml_ng::Value, _> = serde_yaml_ng::from_str(&one.origin.text);
-    document.is_ok_and(|document| document.get("correlation").is_some_and(|correlation| correlation.get("condition").is_some()))
+    Plan::of(&one.ast, ids.collect::<Result<_, _>>()?, &one.written)
 }
 
 fn unusable(id: &str, plan: &Plan, usable: &HashSet<String>, left: &HashMap<String, Vec<String>>) -> String {

@@ -7,6 +7,7 @@ use serde_yaml_ng::Value as Yaml;
 use sha2::{Digest, Sha256};
 
 pub(crate) use crate::assemble::assemble;
+use crate::correlate::{Written, readable};
 use crate::limits::{MAX_CONDITION_BYTES, MAX_CONDITION_DEPTH, MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FLOW_DEPTH};
 use crate::locate::Place;
 use crate::problem::RuleProblem;
@@ -29,6 +30,8 @@ impl FileRules {
 pub(crate) struct Document {
     pub origin: Origin,
     pub body: SigmaDocument,
+    /// What a correlation's text says beyond the syntax tree; none where its document was made of several.
+    pub written: Option<Written>,
 }
 
 /// Where a document stands, and its text.
@@ -78,8 +81,8 @@ pub(crate) fn read(path: &Path, text: &str) -> FileRules {
     for (line, piece) in &pieces {
         let origin = Origin::new(path, *line, piece, if pieces.len() == 1 { text.as_bytes() } else { piece.as_bytes() });
         match check_yaml(&origin) {
-            Ok(()) if has_actions => {}
-            Ok(()) => read_piece(origin, &mut file),
+            Ok(_) if has_actions => {}
+            Ok(yaml) => read_piece(origin, &yaml, &mut file),
             Err(problem) => file.problems.push(problem),
         }
     }
@@ -99,9 +102,11 @@ fn parse(text: &str) -> Result<SigmaCollection, String> {
     }
 }
 
-fn read_piece(origin: Origin, file: &mut FileRules) {
-    let collection = match parse(&origin.text) {
-        Ok(collection) => collection,
+fn read_piece(origin: Origin, yaml: &Yaml, file: &mut FileRules) {
+    let readable = readable(yaml);
+    let parsed = parse(readable.as_ref().unwrap_or(&origin.text)).and_then(|collection| Ok((collection, Written::of(yaml)?)));
+    let (collection, written) = match parsed {
+        Ok(parsed) => parsed,
         Err(reason) => return file.problems.push(origin.problem(&reason)),
     };
     let is_loaded = !collection.is_empty();
@@ -109,7 +114,7 @@ fn read_piece(origin: Origin, file: &mut FileRules) {
         let problem = origin.problem(reason);
         file.problems.push(if is_loaded { problem.warning() } else { problem });
     }
-    file.documents.extend(bodies(collection).map(|body| Document { origin: origin.clone(), body }));
+    file.documents.extend(bodies(collection).map(|body| Document { origin: origin.clone(), body, written: written.clone() }));
 }
 
 /// Documents with `action:` build on each other, so the file is parsed whole; lines are found by title.
@@ -128,7 +133,7 @@ fn read_with_actions(path: &Path, text: &str, file: &mut FileRules) {
                 // The index makes the hashes of the documents of one text differ.
                 let mut origin = Origin::new(path, 1, text, format!("{index}\n{text}").as_bytes());
                 origin.line = at.unwrap_or(0) as u32 + 1;
-                file.documents.push(Document { origin, body });
+                file.documents.push(Document { origin, body, written: None });
             }
         }
         Err(reason) => file.problems.push(whole.problem(&reason)),
@@ -181,14 +186,15 @@ fn too_deep_line(text: &str) -> Option<u32> {
 }
 
 /// Reads the YAML once with positions, and refuses conditions that the recursive grammar should not see.
-fn check_yaml(origin: &Origin) -> Result<(), RuleProblem> {
+fn check_yaml(origin: &Origin) -> Result<Yaml, RuleProblem> {
     let yaml: Yaml = serde_yaml_ng::from_str(&origin.text).map_err(|error| {
         let (line, column) = error.location().map_or((0, 1), |at| (at.line().max(1) - 1, at.column()));
         let reason = format!("this is no YAML: {error}");
         RuleProblem::new(&origin.path, origin.line + line as u32, "yaml", reason, "correct the indentation or the quotes")
             .at_column(column as u32)
     })?;
-    check_conditions(&yaml).map_err(|reason| origin.problem(&reason))
+    check_conditions(&yaml).map_err(|reason| origin.problem(&reason))?;
+    Ok(yaml)
 }
 
 fn check_conditions(yaml: &Yaml) -> Result<(), String> {

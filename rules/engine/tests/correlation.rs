@@ -150,6 +150,20 @@ fn sums_means_and_percentiles_are_exact_and_leave_out_what_is_no_number() {
 }
 
 #[test]
+fn means_and_sums_are_compared_with_fractions() {
+    let events = [(0, A, json!({"v": "0.25"})), (1, A, json!({"v": "0.5"})), (2, A, json!({"v": 0.75}))];
+    for (condition, seen) in [
+        ("value_avg, condition: {field: v, gte: 0.5}", [2].as_slice()),
+        ("value_avg, condition: {field: v, gt: 0.5}", &[]),
+        ("value_sum, condition: {field: v, gte: 0.7, lt: 1}", &[1]),
+        ("value_median, condition: {field: v, eq: 375.0e-3}", &[1]),
+    ] {
+        let rule = correlation("x", &format!("type: {condition}, rules: [a], group-by: [u], timespan: 300d"));
+        assert_eq!(seconds(&run(&rule, &events)), seen, "{condition}");
+    }
+}
+
+#[test]
 fn temporal_needs_every_rule_in_the_window_in_any_order() {
     let rule = correlation("x", "type: temporal, rules: [a, b], group-by: [u], timespan: 10s");
     assert_eq!(run(&rule, &[(0, B, json!({})), (10, A, json!({}))])[0].events, [0, 1]);
@@ -348,6 +362,12 @@ fn what_could_never_hold_or_is_no_part_of_the_specification_is_refused_with_its_
             "101",
         ),
         ("type: event_count, rules: [a], group-by: [u], timespan: 1m", "condition"),
+        ("type: event_count, rules: [a], group-by: [u], timespan: 1m, condition: {gte: 2.5}", "fraction"),
+        ("type: value_avg, rules: [a], group-by: [u], timespan: 1m, condition: {field: v, gte: .nan}", "no number"),
+        (
+            "type: value_percentile, rules: [a], group-by: [u], timespan: 1m, condition: {field: v, gte: 1, percentile: 99.5}",
+            "99.5",
+        ),
     ] {
         let problems = refused(correlation("x", section).trim_end_matches("---\n"));
         assert_eq!(problems.len(), 1, "{section}: {problems:#?}");

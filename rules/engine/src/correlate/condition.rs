@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use rsigma_parser::{ConditionExpr, ConditionOperator, Quantifier, SelectorPattern};
 
-use super::number::Measure;
+use super::number::{Fixed, Measure};
 
 /// Which rules of a correlation are in its window, by position; a correlation has at most 64.
 pub(crate) type Present = u64;
@@ -13,7 +13,7 @@ pub(crate) type Present = u64;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Asked {
     /// Every comparison must hold: two make a range.
-    Compare(Vec<(ConditionOperator, i64)>),
+    Compare(Vec<(ConditionOperator, Fixed)>),
     /// This many rules are needed, and there are no more.
     Every(usize),
     /// An expression over the rules.
@@ -37,7 +37,7 @@ impl Asked {
             Self::Compare(comparisons) => {
                 comparisons.iter().all(|(operator, number)| passes(*operator, measure.compare(*number)))
             }
-            Self::Every(rules) => measure.compare(*rules as i64) != Ordering::Less,
+            Self::Every(rules) => measure.compare(Fixed::count(*rules)) != Ordering::Less,
             Self::Expression(expression) => expression.holds(present),
         }
     }
@@ -112,10 +112,10 @@ mod tests {
 
     #[test]
     fn two_comparisons_make_a_range() {
-        let range = Asked::Compare(vec![(ConditionOperator::Gt, 2), (ConditionOperator::Lte, 4)]);
+        let range = Asked::Compare(vec![(ConditionOperator::Gt, Fixed::count(2)), (ConditionOperator::Lte, Fixed::count(4))]);
         let holds: Vec<usize> = (0..7).filter(|count| range.holds(Measure::count(*count), 0)).collect();
         assert_eq!(holds, [3, 4]);
-        let other = Asked::Compare(vec![(ConditionOperator::Neq, 2)]);
+        let other = Asked::Compare(vec![(ConditionOperator::Neq, Fixed::count(2))]);
         assert!(other.holds(Measure::count(1), 0) && !other.holds(Measure::count(2), 0));
     }
 

@@ -44,6 +44,7 @@ mod slide;
 mod snapshot;
 mod watermark;
 mod window;
+mod written;
 
 pub use correlator::{Correlator, EventRef, Figures, Observed};
 pub use exchange::Leftover;
@@ -53,6 +54,7 @@ pub(crate) use plan::Plan;
 pub use run::CorrelationMatch;
 pub use snapshot::{Restored, Snapshot, SnapshotError};
 pub use watermark::Watermark;
+pub(crate) use written::{Written, readable};
 
 /// What a correlator may keep. Beyond it the least recently used groups of the correlation that holds most are given up,
 /// and a [`StateOverflow`] says so.

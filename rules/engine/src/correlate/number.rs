@@ -8,11 +8,31 @@ const ONE: i128 = 1_000_000_000_000;
 /// into a sum.
 const LARGEST: i64 = 1 << 53;
 
-/// A number with a fixed point.
+/// A number with a fixed point. The largest whole one has 26 digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Fixed(pub(crate) i128);
 
 impl Fixed {
+    /// How many there are.
+    pub(crate) fn count(count: usize) -> Self {
+        Self(count as i128 * ONE)
+    }
+
+    /// A whole number; none of those that are too large for the fixed point.
+    pub(crate) fn whole(number: i128) -> Option<Self> {
+        number.checked_mul(ONE).map(Self)
+    }
+
+    /// The nearest number; none of what is no number. Far larger ones than events have are only cut.
+    pub(crate) fn real(number: f64) -> Option<Self> {
+        number.is_finite().then(|| Self((number * ONE as f64).round() as i128))
+    }
+
+    /// Whether it has no fraction.
+    pub(crate) fn is_whole(self) -> bool {
+        self.0 % ONE == 0
+    }
+
     /// The number in a text: whole, or with a fraction or an exponent.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
@@ -38,7 +58,7 @@ pub(crate) struct Measure {
 impl Measure {
     /// A count.
     pub(crate) fn count(count: usize) -> Self {
-        Self { numerator: count as i128 * ONE, denominator: 1 }
+        Self { numerator: Fixed::count(count).0, denominator: 1 }
     }
 
     /// A sum (in units of the fixed point) divided by a number greater than 0.
@@ -46,9 +66,9 @@ impl Measure {
         Self { numerator: sum, denominator: by.max(1) as i128 }
     }
 
-    /// Compared with a whole number.
-    pub(crate) fn compare(self, other: i64) -> Ordering {
-        self.numerator.cmp(&(i128::from(other) * ONE).saturating_mul(self.denominator))
+    /// Compared with a number.
+    pub(crate) fn compare(self, other: Fixed) -> Ordering {
+        self.numerator.cmp(&other.0.saturating_mul(self.denominator))
     }
 
     /// For people.
@@ -77,10 +97,14 @@ mod tests {
     #[test]
     fn a_fraction_is_compared_without_rounding() {
         let third = Measure::fraction(Fixed::parse("1").unwrap().0, 3);
-        assert_eq!(third.compare(0), Ordering::Greater);
-        assert_eq!(third.compare(1), Ordering::Less);
-        assert_eq!(Measure::fraction(Fixed::parse("6").unwrap().0, 3).compare(2), Ordering::Equal);
-        assert_eq!(Measure::count(5).compare(i64::MAX), Ordering::Less);
-        assert_eq!(Measure::fraction(i128::from(LARGEST) << 60, 100_000).compare(i64::MIN), Ordering::Greater);
+        let whole = |number: i64| Fixed::whole(number.into()).unwrap();
+        assert_eq!(third.compare(whole(0)), Ordering::Greater);
+        assert_eq!(third.compare(whole(1)), Ordering::Less);
+        assert_eq!(third.compare(Fixed::parse("0.333333333333").unwrap()), Ordering::Greater);
+        assert_eq!(Measure::fraction(Fixed::parse("6").unwrap().0, 3).compare(whole(2)), Ordering::Equal);
+        assert_eq!(Measure::fraction(Fixed::parse("1").unwrap().0, 2).compare(Fixed::real(0.5).unwrap()), Ordering::Equal);
+        assert_eq!(Measure::count(5).compare(whole(i64::MAX)), Ordering::Less);
+        assert_eq!(Measure::fraction(i128::from(LARGEST) << 60, 100_000).compare(whole(i64::MIN)), Ordering::Greater);
+        assert_eq!(Measure::count(5).compare(Fixed::real(1e300).unwrap()), Ordering::Less);
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rsigma_parser::{ConditionOperator, CorrelationCondition, CorrelationRule, CorrelationType, WindowMode};
 
 use super::condition::{Asked, Expression};
-use super::number::Measure;
+use super::number::{Fixed, Measure};
+use super::written::Written;
 use crate::limits::{MAX_GROUP_FIELDS, MAX_ORDERED_RULES, MAX_RELATED_RULES, MAX_TIMESPAN_SECONDS, MAX_WINDOW_EVENTS};
 
 /// What is measured.
@@ -51,9 +52,9 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Checks a correlation. `ids` are the ids of the rules that it lists, in the same order; `has_condition` says whether
-    /// it writes a condition, because the parser puts one where a temporal correlation has none.
-    pub(crate) fn of(ast: &CorrelationRule, ids: Vec<String>, has_condition: bool) -> Result<Self, String> {
+    /// Checks a correlation. `ids` are the ids of the rules that it lists, in the same order; `written` is what the syntax
+    /// tree does not say.
+    pub(crate) fn of(ast: &CorrelationRule, ids: Vec<String>, written: &Written) -> Result<Self, String> {
         if ast.window != WindowMode::Sliding {
             return refuse("'window' is no part of the Sigma specification; windows slide");
         }
@@ -72,7 +73,7 @@ impl Plan {
             group_by,
             values: values(ast, kind)?,
             span: seconds as i64 * 1_000_000,
-            asked: asked(ast, kind, rules.len(), has_condition)?,
+            asked: asked(ast, kind, rules.len(), written)?,
             generate: ast.generate,
             rules,
         })
@@ -160,7 +161,7 @@ fn values(ast: &CorrelationRule, kind: Kind) -> Result<Vec<Named>, String> {
     }
 }
 
-fn asked(ast: &CorrelationRule, kind: Kind, rules: usize, has_condition: bool) -> Result<Asked, String> {
+fn asked(ast: &CorrelationRule, kind: Kind, rules: usize, written: &Written) -> Result<Asked, String> {
     match &ast.condition {
         CorrelationCondition::Extended(_) if kind != Kind::Temporal => {
             refuse(&format!("a condition of {} compares with a number", ast.correlation_type.as_str()))
@@ -169,22 +170,30 @@ fn asked(ast: &CorrelationRule, kind: Kind, rules: usize, has_condition: bool) -
             Ok(expression) => Ok(Asked::Expression(expression)),
             Err(reason) => refuse(&reason),
         },
-        CorrelationCondition::Threshold { .. } if kind.is_temporal() && !has_condition => Ok(Asked::Every(rules)),
-        CorrelationCondition::Threshold { predicates, .. } => {
-            // The parser turns negative numbers into large positive ones; this turns them back.
-            let comparisons: Vec<(ConditionOperator, i64)> =
-                predicates.iter().map(|(operator, number)| (*operator, *number as i64)).collect();
-            let most = if kind.is_temporal() { rules } else { MAX_WINDOW_EVENTS } as i64;
-            let is_count = matches!(kind, Kind::EventCount | Kind::ValueCount) || kind.is_temporal();
-            let never = |(operator, number): &&(ConditionOperator, i64)| match operator {
-                ConditionOperator::Gt => *number >= most,
-                ConditionOperator::Gte | ConditionOperator::Eq => *number > most,
-                _ => false,
-            };
-            match comparisons.iter().find(never).filter(|_| is_count) {
-                Some((_, number)) => refuse(&format!("{number} is never reached: a window counts to {most}")),
-                None => Ok(Asked::Compare(comparisons)),
-            }
-        }
+        CorrelationCondition::Threshold { .. } if kind.is_temporal() && !written.has_condition => Ok(Asked::Every(rules)),
+        CorrelationCondition::Threshold { .. } => comparisons(kind, rules, written.comparisons.clone()).map(Asked::Compare),
     }
+}
+
+fn comparisons(
+    kind: Kind,
+    rules: usize,
+    comparisons: Vec<(ConditionOperator, Fixed)>,
+) -> Result<Vec<(ConditionOperator, Fixed)>, String> {
+    if !matches!(kind, Kind::EventCount | Kind::ValueCount) && !kind.is_temporal() {
+        return Ok(comparisons);
+    }
+    if comparisons.iter().any(|(_, number)| !number.is_whole()) {
+        return refuse("its condition compares a count with a fraction; only sums, means and percentiles have any");
+    }
+    let most = if kind.is_temporal() { rules } else { MAX_WINDOW_EVENTS };
+    let never = |(operator, number): &(ConditionOperator, Fixed)| match operator {
+        ConditionOperator::Gt => *number >= Fixed::count(most),
+        ConditionOperator::Gte | ConditionOperator::Eq => *number > Fixed::count(most),
+        _ => false,
+    };
+    if comparisons.iter().any(never) {
+        return refuse(&format!("its condition is never reached: a window counts to {most}"));
+    }
+    Ok(comparisons)
 }

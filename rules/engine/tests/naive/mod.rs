@@ -30,7 +30,7 @@ pub struct Spec {
     pub rules: Vec<usize>,
     pub group_by: Vec<&'static str>,
     pub seconds: i64,
-    pub condition: Vec<(&'static str, i64)>,
+    pub condition: Vec<(&'static str, f64)>,
     pub percentile: i64,
     pub generate: bool,
     /// r1 has the group's first field under the name `h`.
@@ -90,15 +90,19 @@ pub fn yaml(specs: &[Spec]) -> String {
 const KINDS: [&str; 8] =
     ["event_count", "value_count", "temporal", "temporal_ordered", "value_sum", "value_avg", "value_percentile", "value_median"];
 
-fn condition(kind: &'static str, rules: usize) -> BoxedStrategy<Vec<(&'static str, i64)>> {
+fn condition(kind: &'static str, rules: usize) -> BoxedStrategy<Vec<(&'static str, f64)>> {
     if kind.starts_with("temporal") {
         let most = rules as i64;
-        let some = (prop::sample::select(vec!["gte", "eq", "lte"]), 1..=most).prop_map(|one| vec![one]);
+        let some =
+            (prop::sample::select(vec!["gte", "eq", "lte"]), 1..=most).prop_map(|(order, number)| vec![(order, number as f64)]);
         return prop_oneof![3 => Just(Vec::new()), 1 => some].boxed();
     }
     let orders = prop::sample::select(vec!["gt", "gte", "lt", "lte", "eq", "neq"]);
-    let one = (orders, -2i64..5).prop_map(|one| vec![one]);
-    let range = (0i64..4, 1i64..4).prop_map(|(from, more)| vec![("gte", from), ("lt", from + more)]);
+    // Halves where there are fractions: a mean of halves is compared exactly by both sides.
+    let step = if kind.ends_with("count") { 1.0 } else { 0.5 };
+    let one = (orders, -2i32..5).prop_map(move |(order, number)| vec![(order, f64::from(number) * step)]);
+    let range = (0i32..4, 1i32..4)
+        .prop_map(move |(from, more)| vec![("gte", f64::from(from) * step), ("lt", f64::from(from + more) * step)]);
     prop_oneof![3 => one, 1 => range].boxed()
 }
 
@@ -252,16 +256,13 @@ fn holds(spec: &Spec, value: f64) -> bool {
     if spec.condition.is_empty() {
         return value == spec.rules.len() as f64;
     }
-    spec.condition.iter().all(|(order, number)| {
-        let number = *number as f64;
-        match *order {
-            "gt" => value > number,
-            "gte" => value >= number,
-            "lt" => value < number,
-            "lte" => value <= number,
-            "eq" => value == number,
-            _ => value != number,
-        }
+    spec.condition.iter().all(|(order, number)| match *order {
+        "gt" => value > *number,
+        "gte" => value >= *number,
+        "lt" => value < *number,
+        "lte" => value <= *number,
+        "eq" => value == *number,
+        _ => value != *number,
     })
 }
 
