@@ -47,7 +47,7 @@ done
 
 mkdir -p "$out"
 scratch=$(mktemp -d)
-network='' sensor=''
+network='' sensor='' packer=''
 end() {
     [ -z "$sensor" ] || kill -INT "$sensor" 2>/dev/null || true
     [ -z "$network" ] || kill "$network" 2>/dev/null || true
@@ -83,11 +83,23 @@ start_machine() {
     machine bash -c 'printf "127.0.0.1 localhost %s\n" "$(hostname)" >>/etc/hosts'
 }
 
+# Packs events as they come (a busy hour is gigabytes of text) and says when the first is there.
+pack() {
+    local first
+    IFS= read -r first || return 0
+    : >"$scratch/began"
+    { printf '%s\n' "$first"; cat; } | zstd -q -c >"$scratch/events.zst"
+}
+
 start_sensor() {
-    "$agent" watch --output ndjson --state "$scratch/state" >"$scratch/events" 2>"$scratch/sensor.log" &
+    rm -f "$scratch/began"
+    [ -p "$scratch/pipe" ] || mkfifo "$scratch/pipe"
+    pack <"$scratch/pipe" &
+    packer=$!
+    "$agent" watch --output ndjson --state "$scratch/state" >"$scratch/pipe" 2>"$scratch/sensor.log" &
     sensor=$!
     local deadline=$((SECONDS + sensor_start_seconds))
-    until [ -s "$scratch/events" ]; do
+    until [ -e "$scratch/began" ]; do
         kill -0 "$sensor" 2>/dev/null && [ $SECONDS -lt $deadline ] || { cat "$scratch/sensor.log" >&2; fail "the sensor does not start"; }
         machine true
         sleep 0.2
@@ -98,6 +110,7 @@ stop_sensor() {
     kill -INT "$sensor"
     wait "$sensor" || true
     sensor=''
+    wait "$packer"
 }
 
 record() {
@@ -110,16 +123,19 @@ record() {
     machine systemd-run --quiet --wait --pipe --collect --unit="activity-$name" --setenv=HOME=/root \
         --setenv=DEBIAN_FRONTEND=noninteractive --setenv=NOISE_IDLE_MINUTES="${NOISE_IDLE_MINUTES:-10}" \
         --setenv=NOISE_DAY_MINUTES="${NOISE_DAY_MINUTES:-10}" --setenv=NOISE_SEED="${name##*-}" \
-        bash "/tmp/shared/$script.sh" >"$scratch/$name.log" 2>&1 </dev/null || status=$?
+        bash "/tmp/shared/$script.sh" >"$scratch/$name.log" 2>&1 </dev/null &
+    # Waited for, not run in front: a signal ends the wait at once.
+    wait $! || status=$?
     seconds=$((SECONDS - began))
     stop_sensor
     if [ "$status" != 0 ]; then
         tail -n 15 "$scratch/$name.log" >&2
         fail "$name ended with status $status, so it is no recording"
     fi
-    "$xtask" noise trim --activity "$name" --machine "$machine_folder" --seconds "$seconds" --said "$scratch/$name.log" \
-        --sensor "$scratch/sensor.log" --out "$out" <"$scratch/events"
-    rm -f "$scratch/events"
+    zstd -q -d -c "$scratch/events.zst" |
+        "$xtask" noise trim --activity "$name" --machine "$machine_folder" --seconds "$seconds" \
+            --said "$scratch/$name.log" --sensor "$scratch/sensor.log" --out "$out"
+    rm -f "$scratch/events.zst"
     say "$name: $seconds s, $(grep -ac '^did: ' "$scratch/$name.log") steps done"
     # With what was printed before it: that tells why.
     grep -a -B 5 '^could not: ' "$scratch/$name.log" >&2 || true

@@ -5,7 +5,7 @@
 install unattended-upgrades apt-listchanges man-db plocate needrestart debsums
 # What was installed so far comes without the security fixes, so there is something to upgrade; what is large stays.
 echo "deb http://deb.debian.org/debian-security bookworm-security main" >/etc/apt/sources.list.d/security.list
-printf 'Unattended-Upgrade::Package-Blacklist { "chromium"; "firefox"; "libreoffice"; "openjdk"; "python3-uno"; "ure"; "uno-"; };\n' >/etc/apt/apt.conf.d/60house
+printf 'Unattended-Upgrade::MinimalSteps "false";\nUnattended-Upgrade::Package-Blacklist { "chromium"; "firefox"; "libreoffice"; "openjdk"; "python3-uno"; "ure"; "uno-"; };\n' >/etc/apt/apt.conf.d/60house
 printf 'APT::Periodic::Update-Package-Lists "1";\nAPT::Periodic::Unattended-Upgrade "1";\n' >/etc/apt/apt.conf.d/20auto-upgrades
 did "daily apt" /usr/lib/apt/apt.systemd.daily update
 did "daily installation" /usr/lib/apt/apt.systemd.daily install
