@@ -1,62 +1,16 @@
 //! Correlations of the running detector on the embedded bus: over several hosts, behind restarts, and alerting once.
 #![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
 
+mod guessing;
+
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use beffroi_bus::control::Control;
-use beffroi_bus::{Bus, BusOptions, EmbeddedOptions, Outgoing, Tail, TailFrom, Topic};
+use beffroi_bus::{Bus, BusOptions, EmbeddedOptions, Tail, TailFrom, Topic};
 use beffroi_detect::{DetectHandle, DetectOptions, start};
 use beffroi_schema::alert::Match;
-use beffroi_schema::batch::{BatchBuilder, Header, HostInfo, Record};
-use beffroi_schema::{AgentId, BatchHash, Category, Epoch, Event, Field, Product, SigningKey, Stream, wire};
+use guessing::{LIMIT, RULES, START, TICK, batch, until};
 use tokio_util::sync::CancellationToken;
-
-/// Longer than any step takes on a busy machine; a step that needs it has failed.
-const LIMIT: Duration = Duration::from_secs(60);
-const START: i64 = 1_795_255_200_000_000;
-/// A hundredth of a second.
-const TICK: i64 = 10_000;
-
-/// Three wrong passwords of one user in an hour, wherever; `end` is a rule of its own that says that all is judged.
-const RULES: &str = "title: Password guessing\nid: guessing\nlevel: high\n\
-    correlation: {type: event_count, rules: [wrong], group-by: [User], timespan: 1h, condition: {gte: 3}}\n---\n\
-    title: Wrong password\nid: wrong-id\nname: wrong\nlogsource: {category: process_creation, product: linux}\n\
-    detection: {s: {CommandLine: wrong}, condition: s}\n---\n\
-    title: End\nid: end\nlogsource: {category: process_creation, product: linux}\n\
-    detection: {s: {CommandLine: end}, condition: s}\n";
-
-/// A batch of one event of a host, `tick` hundredths of a second after the beginning: batches of different hosts come in
-/// any order, so those of one step lie closer together than events may be late.
-fn batch(host: u8, tick: i64, user: &str, command: &str) -> Outgoing {
-    let key = SigningKey::from_bytes(&[host; 32]);
-    let agent = AgentId::of_public_key(&key.verifying_key().to_bytes());
-    let time = START + tick * TICK;
-    let mut event = Event::new(Category::ProcessCreation, Product::Linux, time);
-    event.seq = 1;
-    event.set(Field::COMMAND_LINE, command).set(Field::USER, user);
-    let mut builder = BatchBuilder::new(&HostInfo { hostname: format!("host-{host}"), ..Default::default() });
-    builder.push(&Record::Event(event));
-    let header = Header {
-        tenant: "sante".into(),
-        agent,
-        // An epoch of its own for each batch: this test is not about chains.
-        epoch: Epoch::new(time as u64, 1),
-        stream: Stream::Exec,
-        first: 0,
-        last: 0,
-        raw_size: 0,
-        previous: BatchHash::default(),
-        schema_version: 0,
-        public_key: [0; 32],
-    };
-    let stamp = |name: &str, value: String| (name.to_string(), value.into_bytes());
-    Outgoing {
-        key: agent.to_string().into_bytes(),
-        headers: vec![stamp(wire::HEADER_RECEIVED_AT, time.to_string()), stamp(wire::HEADER_TENANT, "sante".into())],
-        value: builder.seal(header, &key).unwrap().bytes.into(),
-    }
-}
 
 struct Rig {
     bus: Bus,
@@ -84,7 +38,7 @@ impl Rig {
 
     async fn send(&self, batches: &[(u8, i64, &str, &str)]) {
         for (host, tick, user, command) in batches {
-            self.bus.publish(Topic::Events, batch(*host, *tick, user, command)).await.unwrap();
+            self.bus.publish(Topic::Events, batch("sante", *host, *tick, user, command)).await.unwrap();
         }
     }
 
@@ -97,16 +51,6 @@ impl Rig {
 async fn open(folder: &Path) -> Bus {
     let options = EmbeddedOptions { dir: folder.into(), partitions: 4, ..Default::default() };
     Bus::open(BusOptions::Embedded(options)).await.unwrap()
-}
-
-/// Waits until a figure of the detector's health has this value.
-async fn until(detector: &DetectHandle, name: &str, value: &str) {
-    let deadline = Instant::now() + LIMIT;
-    let figure = || detector.health().figures.into_iter().find(|(known, _)| known == name).map(|(_, value)| value);
-    while figure().as_deref() != Some(value) {
-        assert!(Instant::now() < deadline, "{name} is {:?} and not {value}", figure());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 #[tokio::test]

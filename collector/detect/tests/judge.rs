@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use beffroi_bus::{Record as BusRecord, Topic};
 use beffroi_detect::{Chains, Link, RulesInForce, dead_letter, evaluate, open};
-use beffroi_engine::correlate::{CorrelateOptions, Correlator};
+use beffroi_engine::correlate::{CorrelateOptions, Correlator, FieldSource};
 use beffroi_engine::{Detector, RuleSet, compile};
 use beffroi_schema::batch::{BatchBuilder, Envelope, Header, HostInfo, Record, SealedBatch};
 use beffroi_schema::event::Value;
@@ -71,7 +71,11 @@ fn record(value: Vec<u8>) -> BusRecord {
 }
 
 fn rules() -> RulesInForce {
-    let (set, problems) = RuleSet::from_texts([("java.yml", RULE)]);
+    rules_of(RULE)
+}
+
+fn rules_of(text: &str) -> RulesInForce {
+    let (set, problems) = RuleSet::from_texts([("java.yml", text)]);
     assert!(problems.is_empty(), "{problems:?}");
     let detector = compile(&set).unwrap();
     let engine = detector.name().into();
@@ -172,4 +176,18 @@ fn a_replaced_batch_is_seen_and_does_not_silence_the_host() {
     assert_eq!(link(&forged).unwrap_err().code(), "chain");
     assert_eq!(link(&next), Ok(Link::Fits));
     assert_eq!(link(&later), Ok(Link::Hole { from: 4, to: 8 }));
+}
+
+#[test]
+fn a_correlation_over_audit_rules_finds_our_fields_by_their_names_in_audit_records() {
+    let rules = rules_of(
+        "title: Start\nid: start\nlogsource: {product: linux, service: auditd}\ndetection: {s: {type: EXECVE}, condition: s}\n---\n\
+         title: Many\nid: many\ncorrelation: {type: event_count, rules: [start], group-by: [exe], timespan: 1m, condition: {gte: 9}}\n",
+    );
+    let opened = open(&record(seal(&[event(1, "/usr/bin/java")], BatchHash::default()).bytes)).unwrap();
+    let judged = evaluate(&opened, &rules, BTreeMap::new(), 0);
+    let detection = &judged.detections[0];
+    let text = |name: &str| detection.text(name).map(|value| value.into_owned());
+    assert_eq!([text("exe"), text("pid")], [Some("/usr/bin/dash".into()), Some("42".into())]);
+    assert_eq!([text("Image"), text("a0")], [Some("/usr/bin/dash".into()), None], "what differs from record to record is absent");
 }

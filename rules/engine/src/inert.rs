@@ -45,7 +45,7 @@ impl RuleSet {
             let waiting = self.correlations.iter().filter(|correlation| !reasons.contains_key(&correlation.info.id));
             let found: Vec<InertRule> = waiting
                 .filter_map(|correlation| {
-                    let reason = self.correlation_reason(correlation, &reasons)?;
+                    let reason = self.correlation_reason(correlation, &reasons, sensors)?;
                     let (rule, path, line) = (correlation.info.clone(), correlation.path.clone(), correlation.line);
                     Some(InertRule { rule, path, line, reason })
                 })
@@ -58,12 +58,17 @@ impl RuleSet {
         }
     }
 
-    fn correlation_reason(&self, correlation: &Correlation, inert: &HashMap<String, String>) -> Option<String> {
+    fn correlation_reason(
+        &self,
+        correlation: &Correlation,
+        inert: &HashMap<String, String>,
+        sensors: &[Logsource],
+    ) -> Option<String> {
         let plan = &correlation.plan;
         let mut why = None;
         let mut live = 0u64;
         for (at, id) in plan.rules.iter().enumerate() {
-            let unknown = self.find(id).and_then(|rule| unknown_field(rule, plan.fields(at)));
+            let unknown = self.find(id).and_then(|rule| unknown_field(rule, plan.fields(at), sensors));
             let reason = inert.get(id).map(|reason| format!("it needs the rule {id}, which cannot fire: {reason}"));
             match reason.or_else(|| unknown.map(|name| format!("no event has the field {name}, which it groups by or counts"))) {
                 Some(reason) => why = why.or(Some(reason)),
@@ -75,7 +80,10 @@ impl RuleSet {
 }
 
 /// The first of these fields that no event has which the rule judges.
-fn unknown_field<'a>(rule: &Rule, mut names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+fn unknown_field<'a>(rule: &Rule, mut names: impl Iterator<Item = &'a str>, sensors: &[Logsource]) -> Option<&'a str> {
+    if rule.route.reads_audit() && !sensors.iter().any(|sensor| rule.route.accepts(sensor)) {
+        return names.find(|name| Field::by_name(name).is_none() && view::field_of(name).is_none());
+    }
     rule.route.category().filter(|category| has_fixed_fields(rule, *category))?;
     names.find(|name| Field::by_name(name).is_none())
 }

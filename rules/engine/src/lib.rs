@@ -51,4 +51,5 @@ pub use logsource::RuleLogsource;
 pub use problem::RuleProblem;
 pub use records::{RecordDetector, RecordJudge, RecordMatch, RecordView};
 pub use rule::{Correlation, Rule, RuleSet};
+pub use view::field_of as field_of_audit;
 pub use why::Why;

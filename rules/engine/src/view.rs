@@ -32,6 +32,26 @@ pub(crate) fn serves(logsource: &Logsource) -> bool {
         )
 }
 
+/// Audit fields that say the same in every record of an event, and our own of the same meaning.
+const SAME_EVERYWHERE: [(Field, &str); 9] = [
+    (Field::IMAGE, "exe"),
+    (Field::COMM, "comm"),
+    (Field::PROCESS_ID, "pid"),
+    (Field::PARENT_PROCESS_ID, "ppid"),
+    (Field::UID, "uid"),
+    (Field::EUID, "euid"),
+    (Field::GID, "gid"),
+    (Field::LOGIN_UID, "auid"),
+    (Field::SESSION_ID, "ses"),
+];
+
+/// Our own field for one of the audit view: what a correlation over `auditd` rules groups by when it names `exe` or `auid`.
+/// None of those that say something else in each record of an event (`type`, `name`, `a0`).
+pub fn field_of(name: &str) -> Option<Field> {
+    let folder = [(Field::CURRENT_DIRECTORY, "cwd")];
+    SAME_EVERYWHERE.iter().chain(&folder).find(|(_, known)| *known == name).map(|(field, _)| *field)
+}
+
 /// Names of the arguments of a program, made once.
 static ARGUMENTS: LazyLock<Vec<String>> = LazyLock::new(|| (0..MAX_ARGUMENTS).map(|index| format!("a{index}")).collect());
 
@@ -84,17 +104,7 @@ impl<'a> Writer<'a, '_> {
         self.push(&mut record, "SYSCALL", || name.into());
         self.push(&mut record, "syscall", || name.into());
         self.push(&mut record, "success", || "yes".into());
-        for (field, name) in [
-            (Field::IMAGE, "exe"),
-            (Field::COMM, "comm"),
-            (Field::PROCESS_ID, "pid"),
-            (Field::PARENT_PROCESS_ID, "ppid"),
-            (Field::UID, "uid"),
-            (Field::EUID, "euid"),
-            (Field::GID, "gid"),
-            (Field::LOGIN_UID, "auid"),
-            (Field::SESSION_ID, "ses"),
-        ] {
+        for (field, name) in SAME_EVERYWHERE {
             self.copy(&mut record, field, name);
         }
         if self.event.get(Field::COMM).is_none() {

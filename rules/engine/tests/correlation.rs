@@ -391,6 +391,26 @@ fn a_name_means_the_rule_of_its_own_file_and_is_refused_where_it_could_mean_two(
 }
 
 #[test]
+fn a_correlation_over_audit_rules_is_inert_when_it_groups_by_what_differs_from_record_to_record() {
+    let audit = "title: audit\nid: audit\nlogsource: {product: linux, service: auditd}\ndetection: {s: {type: EXECVE}, condition: s}\n---\n";
+    let of = |id: &str, group: &str| {
+        correlation(id, &format!("type: event_count, rules: [audit], group-by: [{group}], timespan: 1h, condition: {{gte: 2}}"))
+    };
+    let text = format!("{audit}{}{}{}", of("mapped", "exe, auid"), of("ours", "User"), of("argument", "a0"));
+    let (set, problems) = RuleSet::from_texts([("rules.yml", text.trim_end_matches("---\n"))]);
+    assert!(problems.is_empty(), "{problems:#?}");
+    let sensor = |category, service: Option<&str>| Logsource {
+        category,
+        product: Product::Linux,
+        service: service.map(|name| name.as_bytes().into()),
+    };
+    let inert = |sensors: &[Logsource]| set.inert(sensors).into_iter().map(|inert| inert.rule.id.clone()).collect::<Vec<_>>();
+    assert_eq!(inert(&[sensor(Category::ProcessCreation, None)]), ["argument"]);
+    let log = [sensor(Category::ProcessCreation, None), sensor(Category::None, Some("auditd"))];
+    assert!(inert(&log).is_empty(), "records of auditd itself have fields of their own");
+}
+
+#[test]
 fn a_correlation_is_inert_when_a_rule_or_a_field_that_it_needs_is() {
     let base = |name: &str, category: &str| {
         format!(

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use beffroi_engine::correlate::FieldSource;
+use beffroi_engine::field_of_audit;
 use beffroi_schema::alert::Match;
 use beffroi_schema::limits::MAX_CLOCK_SKEW_US;
 use serde::{Deserialize, Serialize};
@@ -29,11 +30,12 @@ impl Detection {
     }
 }
 
-/// The fields of the event, and of its host what rules group by.
+/// The fields of the event, also by their names in the audit view, and of its host what rules group by.
 impl FieldSource for Detection {
     fn text(&self, name: &str) -> Option<Cow<'_, str>> {
-        let field = self.evidence.events.first().and_then(|event| event.text(name));
-        match (field, name) {
+        let event = self.evidence.events.first();
+        let ours = || event.and_then(|event| event.text(&field_of_audit(name)?.name()));
+        match (event.and_then(|event| event.text(name)).or_else(ours), name) {
             (Some(value), _) => Some(value),
             // A host chooses its name, never its id.
             (None, "Computer") => {
