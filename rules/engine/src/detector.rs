@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use beffroi_schema::alert::{MatchedField, RuleInfo};
 use beffroi_schema::{Event, Logsource};
 
-use crate::eval::{Builder, Found, Frame, Judge, Program, Scratch, Wanted, explain, fill_wanted_from_event, reference};
+use crate::eval::{Builder, Choice, Found, Frame, Judge, Program, Scratch, Wanted, explain, fill_wanted_from_event, reference};
 use crate::limits::{MAX_CORRELATIONS, MAX_MATCHED_FIELDS};
 use crate::logsource::{Route, RuleLogsource};
 use crate::rule::RuleSet;
@@ -68,6 +68,8 @@ pub struct SigmaDetector {
     /// Its rules stand at the same places as `rules`.
     pub(crate) program: Program,
     pub(crate) buckets: Vec<Bucket>,
+    /// One for each product that rules name, and one for those that name none.
+    judges: Vec<Judge>,
     /// Where audit records go; none when no rule reads them.
     audit: Option<Way>,
     panics: AtomicU64,
@@ -78,7 +80,8 @@ pub struct SigmaDetector {
 /// The rules of one logsource.
 pub(crate) struct Bucket {
     pub(crate) route: Route,
-    judge: Judge,
+    /// Place of the judge of its product.
+    judge: usize,
     pub(crate) rules: Vec<usize>,
 }
 
@@ -93,7 +96,8 @@ struct Workspace {
 
 /// Where events of one logsource go.
 struct Way {
-    buckets: Vec<usize>,
+    /// Which judges, and which of their rules.
+    choices: Vec<(usize, Choice)>,
     wanted: Wanted,
 }
 
@@ -115,17 +119,22 @@ pub fn compile(set: &RuleSet) -> Result<SigmaDetector, CompileError> {
         groups.entry(&rule.logsource).or_insert_with(|| (rule.route.clone(), Vec::new())).1.push(place);
     }
     let program = builder.finish();
-    let buckets = groups.into_values().map(|(route, rules)| {
-        let judge = Judge::new(&program, &rules).map_err(|error| CompileError::Automaton(error.to_string()))?;
-        Ok(Bucket { route, judge, rules })
-    });
-    let buckets = buckets.collect::<Result<Vec<_>, CompileError>>()?;
-    let audit = Way::new(&program, &buckets, |bucket| bucket.route.reads_audit());
+    let mut products: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (logsource, (_, rules)) in &groups {
+        products.entry(product(logsource)).or_default().extend(rules);
+    }
+    let judge = |rules: &Vec<usize>| Judge::new(&program, rules).map_err(|error| CompileError::Automaton(error.to_string()));
+    let judges = products.values().map(judge).collect::<Result<Vec<_>, CompileError>>()?;
+    let place = |logsource: &RuleLogsource| products.keys().position(|name| *name == product(logsource)).unwrap_or_default();
+    let bucket = |(logsource, (route, rules))| Bucket { route, judge: place(logsource), rules };
+    let buckets: Vec<Bucket> = groups.into_iter().map(bucket).collect();
+    let audit = Way::new(&program, &judges, &buckets, |bucket| bucket.route.reads_audit());
     Ok(SigmaDetector {
         rules: set.rules.iter().map(|rule| rule.info.clone()).collect(),
-        audit: (!audit.buckets.is_empty()).then_some(audit),
+        audit: (!audit.choices.is_empty()).then_some(audit),
         program,
         buckets,
+        judges,
         panics: AtomicU64::new(0),
         idle: Mutex::default(),
     })
@@ -134,27 +143,36 @@ pub fn compile(set: &RuleSet) -> Result<SigmaDetector, CompileError> {
 /// Engine and version, as alerts name it.
 const NAME: &str = concat!("beffroi-engine ", env!("CARGO_PKG_VERSION"));
 
+fn product(logsource: &RuleLogsource) -> String {
+    logsource.product.as_deref().unwrap_or_default().to_lowercase()
+}
+
 impl Way {
-    fn new(program: &Program, buckets: &[Bucket], is_on_it: impl Fn(&Bucket) -> bool) -> Self {
-        let places: Vec<usize> = (0..buckets.len()).filter(|place| is_on_it(&buckets[*place])).collect();
-        let wanted = Wanted::by(&program.names, places.iter().map(|place| &buckets[*place].judge));
-        Self { buckets: places, wanted }
+    fn new(program: &Program, judges: &[Judge], buckets: &[Bucket], is_on_it: impl Fn(&Bucket) -> bool) -> Self {
+        let mut rules: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for bucket in buckets.iter().filter(|bucket| is_on_it(bucket)) {
+            rules.entry(bucket.judge).or_default().extend(&bucket.rules);
+        }
+        let choose = |(judge, rules): (usize, Vec<usize>)| (judge, judges[judge].choose(program, rules));
+        let choices: Vec<(usize, Choice)> = rules.into_iter().map(choose).collect();
+        let wanted = Wanted::union(choices.iter().map(|(_, choice)| choice.wanted()));
+        Self { choices, wanted }
     }
 }
 
 impl SigmaDetector {
     /// Judges one frame by the rules on a way. A rule that panics is counted, and the others still judge it.
     fn judge(&self, way: &Way, frame: &Frame<'_>, workspace: &mut Workspace, matches: &mut Vec<RuleMatch>) {
-        for bucket in way.buckets.iter().map(|place| &self.buckets[*place]) {
+        for (judge, choice) in &way.choices {
             let Workspace { scratch, places, .. } = workspace;
             places.clear();
             // Judging changes nothing but the scratch, which begins anew with every event, so going on after a panic is
             // sound.
             let judged = catch_unwind(AssertUnwindSafe(|| {
-                places.extend_from_slice(bucket.judge.matches(&self.program, frame, scratch));
+                places.extend_from_slice(self.judges[*judge].matches_of(choice, &self.program, frame, scratch));
             }));
             if judged.is_err() {
-                *places = self.judge_one_by_one(bucket, frame);
+                *places = self.judge_one_by_one(choice, frame);
             }
             for place in places {
                 let info = &self.rules[*place as usize];
@@ -176,14 +194,15 @@ impl SigmaDetector {
         if let Some((_, way)) = workspace.routes.iter().find(|(known, _)| known == logsource) {
             return way.clone();
         }
-        let way = Arc::new(Way::new(&self.program, &self.buckets, |bucket| bucket.route.accepts(logsource)));
+        let way = Way::new(&self.program, &self.judges, &self.buckets, |bucket| bucket.route.accepts(logsource));
+        let way = Arc::new(way);
         if workspace.routes.len() < MAX_WAYS {
             workspace.routes.push((logsource.clone(), way.clone()));
         }
         way
     }
 
-    fn judge_one_by_one(&self, bucket: &Bucket, frame: &Frame<'_>) -> Vec<u32> {
+    fn judge_one_by_one(&self, choice: &Choice, frame: &Frame<'_>) -> Vec<u32> {
         let holds = |place: &usize| {
             let rule = &self.program.rules[*place];
             let judged = catch_unwind(AssertUnwindSafe(|| reference::holds(&self.program, rule, frame)));
@@ -192,7 +211,7 @@ impl SigmaDetector {
                 false
             })
         };
-        bucket.rules.iter().filter(|place| holds(place)).map(|place| *place as u32).collect()
+        choice.rules().filter(holds).map(|place| place as u32).collect()
     }
 
     fn workspace(&self) -> Workspace {
@@ -214,7 +233,7 @@ impl Detector for SigmaDetector {
         let mut workspace = self.workspace();
         let way = self.way(&event.logsource, &mut workspace);
         let mut kept = std::mem::take(&mut workspace.frame);
-        if !way.buckets.is_empty() {
+        if !way.choices.is_empty() {
             let mut frame = kept.recycle_for(names);
             fill_wanted_from_event(&mut frame, names, &way.wanted, event);
             self.judge(&way, &frame, &mut workspace, &mut matches);

@@ -37,7 +37,7 @@ fn by_the_book(program: &Program, event: &Map<String, Json>) -> Vec<u32> {
 fn fast(program: &Program, events: &[Map<String, Json>]) -> Vec<Vec<u32>> {
     let (even, odd): (Vec<usize>, Vec<usize>) = (0..program.rules.len()).partition(|place| place % 2 == 0);
     let judges = [even, odd].map(|rules| Judge::new(program, &rules).unwrap());
-    let wanted = Wanted::by(&program.names, &judges);
+    let wanted = Wanted::union(judges.iter().map(|judge| judge.all().wanted()));
     let mut scratch = Scratch::default();
     let judge = |event: &Map<String, Json>| {
         let mut text = Json::Object(event.clone()).to_string().into_bytes();

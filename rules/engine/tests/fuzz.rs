@@ -182,7 +182,7 @@ fn no_event_text_panics_or_holds_anybody_up() {
     }
     let program = builder.finish();
     let judge = Judge::new(&program, &(0..program.rules.len()).collect::<Vec<_>>()).unwrap();
-    let wanted = Wanted::by(&program.names, [&judge]);
+    let wanted = judge.all().wanted();
     let mut scratch = Scratch::default();
     let good = [
         serde_json::Value::Object(event().to_json()).to_string(),

@@ -50,6 +50,7 @@ fn the_contract_and_the_engine_are_pure() {
         "beffroi-log",
         "beffroi-engine",
         "beffroi-scanner",
+        "beffroi-simd",
         "beffroi-sources",
         "beffroi-sensor",
         "beffroi-scan",
@@ -68,7 +69,8 @@ fn arrows_between_crates_point_the_way_of_the_event() {
         ("beffroi-log", &[]),
         ("beffroi-sensor", &["beffroi-schema"]),
         ("beffroi-scanner", &["beffroi-schema"]),
-        ("beffroi-engine", &["beffroi-schema"]),
+        ("beffroi-simd", &[]),
+        ("beffroi-engine", &["beffroi-schema", "beffroi-simd"]),
         ("beffroi-sources", &["beffroi-schema", "beffroi-engine"]),
         ("beffroi-scan", &["beffroi-schema", "beffroi-scanner"]),
         ("beffroi-agent", &["beffroi-schema", "beffroi-log", "beffroi-sensor", "beffroi-scan", "beffroi-scanner"]),
@@ -160,8 +162,15 @@ fn product_code_does_not_unwrap() {
 
 #[test]
 fn unsafe_code_lives_in_the_corners_that_need_it() {
-    const CORNERS: [&str; 6] =
-        ["agent/sensor/", "agent/scan/", "agent/daemon/", "agent/log/", "collector/clickhouse-embedded/", "packaging/xtask/"];
+    const CORNERS: [&str; 7] = [
+        "agent/sensor/",
+        "agent/scan/",
+        "agent/daemon/",
+        "agent/log/",
+        "collector/clickhouse-embedded/",
+        "packaging/xtask/",
+        "rules/simd/",
+    ];
     for source in sources(&[".rs"]) {
         let corner = CORNERS.iter().any(|corner| source.path.starts_with(corner)) || source.is_test();
         let uses = source

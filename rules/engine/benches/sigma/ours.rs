@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use beffroi_engine::eval::{Builder, Frame, Judge, Program, Scratch, Wanted, fill_from_text};
+use beffroi_engine::eval::{Builder, Choice, Frame, Judge, Program, Scratch, Wanted, fill_from_text};
 use beffroi_engine::limits::MAX_MATCHED_FIELDS;
 use beffroi_engine::{Detector, SigmaDetector};
 use beffroi_schema::batch::{BatchBuilder, Envelope, Header, HostInfo, Record};
@@ -20,7 +20,9 @@ const BATCH: usize = 500;
 pub struct Ours {
     program: Program,
     ids: Vec<String>,
-    buckets: BTreeMap<Source, Judge>,
+    /// Rules by logsource, and the place of their product's judge.
+    buckets: BTreeMap<Source, (usize, Vec<usize>)>,
+    judges: Vec<Judge>,
 }
 
 /// What one thread keeps.
@@ -28,7 +30,6 @@ pub struct Ours {
 pub struct Memory {
     scratch: Scratch,
     frame: Frame<'static>,
-    text: Vec<u8>,
     matches: Vec<u32>,
 }
 
@@ -51,9 +52,12 @@ impl Ours {
             groups.entry(source).or_default().push(place);
         }
         let program = builder.finish();
-        let judges = groups.into_iter().map(|(source, rules)| (source, Judge::new(&program, &rules).expect("it compiles")));
-        let buckets = judges.collect();
-        Self { program, ids, buckets }
+        let mut products: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        groups.iter().for_each(|(source, rules)| products.entry(source.product.clone()).or_default().extend(rules));
+        let judges = products.values().map(|rules| Judge::new(&program, rules).expect("it compiles")).collect();
+        let place = |source: &Source| products.keys().position(|product| *product == source.product).expect("it was put in");
+        let buckets = groups.into_iter().map(|(source, rules)| (source.clone(), (place(&source), rules))).collect();
+        Self { program, ids, buckets, judges }
     }
 
     /// The judges that an event of this logsource is put before: what a rule's logsource says must be the event's, and
@@ -67,8 +71,11 @@ impl Ours {
                 && fits(&rule.service, &source.service)
                 && (is_log || !rule.category.is_empty() || !rule.service.is_empty())
         });
-        let judges: Vec<&Judge> = asked.map(|(_, judge)| judge).collect();
-        Route { wanted: Wanted::by(&self.program.names, judges.iter().copied()), judges }
+        let mut rules: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        asked.for_each(|(_, (judge, more))| rules.entry(*judge).or_default().extend(more));
+        let choose = |(judge, rules): (usize, Vec<usize>)| (&self.judges[judge], self.judges[judge].choose(&self.program, rules));
+        let choices: Vec<(&Judge, Choice)> = rules.into_iter().map(choose).collect();
+        Route { wanted: Wanted::union(choices.iter().map(|(_, choice)| choice.wanted())), choices }
     }
 
     /// The routes of all events, each logsource's once.
@@ -87,15 +94,12 @@ impl Ours {
 
     /// Judges one event from its text; rule ids are appended.
     pub fn judge<'o>(&'o self, item: &Item, route: &Route<'_>, memory: &mut Memory, ids: &mut Vec<&'o str>) -> usize {
-        let mut text = std::mem::take(&mut memory.text);
-        text.clear();
-        text.extend_from_slice(item.text.as_bytes());
         let mut frame = std::mem::take(&mut memory.frame).recycle_for(&self.program.names);
-        fill_from_text(&mut frame, &self.program.names, &route.wanted, &mut text).expect("JSON");
+        fill_from_text(&mut frame, &self.program.names, &route.wanted, item.text.as_bytes()).expect("JSON");
         let mut count = 0;
-        for judge in &route.judges {
+        for (judge, choice) in &route.choices {
             memory.matches.clear();
-            memory.matches.extend_from_slice(judge.matches(&self.program, &frame, &mut memory.scratch));
+            memory.matches.extend_from_slice(judge.matches_of(choice, &self.program, &frame, &mut memory.scratch));
             for place in &memory.matches {
                 let rule = *place as usize;
                 let found = Judge::explain(&self.program, rule, &frame, &mut memory.scratch, MAX_MATCHED_FIELDS);
@@ -105,14 +109,13 @@ impl Ours {
             }
         }
         memory.frame = frame.recycle();
-        memory.text = text;
         count
     }
 }
 
 /// Whom an event is put before, and what of it they read.
 pub struct Route<'o> {
-    judges: Vec<&'o Judge>,
+    choices: Vec<(&'o Judge, Choice)>,
     wanted: Wanted,
 }
 

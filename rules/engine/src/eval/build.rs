@@ -9,6 +9,7 @@ use rsigma_parser::{ConditionExpr, Detection, DetectionItem, Quantifier, Selecto
 use super::encode;
 use super::lean::Lean;
 use super::modifiers::{Encoder, Modifiers, Reading};
+use super::needles::Required;
 use super::needs::Habits;
 use super::pattern::{Anchor, Pattern};
 use super::program::{Atom, AtomId, CoreRule, Expr, Program, Scope, Selection};
@@ -178,7 +179,7 @@ impl Builder {
         }
         let built = RegexBuilder::new(&flagged).size_limit(MAX_REGEX_BYTES).dfa_size_limit(MAX_REGEX_STATES).build();
         match built {
-            Ok(regex) => Ok(self.atom(scope, Test::Regex(regex))),
+            Ok(regex) => Ok(self.atom(scope, Test::Regex { required: Required::of(&regex), regex })),
             Err(error) => refuse(format!("invalid regex '{text}': {error}")),
         }
     }
@@ -341,7 +342,7 @@ fn expression(condition: &ConditionExpr, selections: &[Selection]) -> Result<Exp
 fn chosen(pattern: &SelectorPattern, selections: &[Selection]) -> Vec<Expr> {
     let fits = |name: &str| match pattern {
         SelectorPattern::Them => !name.starts_with('_'),
-        SelectorPattern::Pattern(pattern) => Pattern::new(&SigmaString::new(pattern), Anchor::Whole, true).fits(name),
+        SelectorPattern::Pattern(pattern) => Pattern::new(&SigmaString::new(pattern), Anchor::Whole, true).fits(name.as_bytes()),
     };
     let fitting = selections.iter().enumerate().filter(|(_, selection)| fits(&selection.name));
     fitting.map(|(index, _)| Expr::Selection(index)).collect()

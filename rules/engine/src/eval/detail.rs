@@ -9,6 +9,7 @@ use super::frame::Frame;
 use super::needs::atoms_of;
 use super::program::{AtomId, CoreRule, Program, Scope};
 use super::reference::{atom_holds, passes};
+use super::test::Test;
 
 /// What made a rule match.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,26 +22,45 @@ pub struct Found {
 
 /// Explains a match, with at most `max` fields.
 pub fn explain(program: &Program, rule: &CoreRule, frame: &Frame<'_>, max: usize) -> Found {
-    explain_by(program, rule, frame, max, &mut |id| atom_holds(&program.atoms[id.index()], frame))
+    explain_by(program, rule, frame, max, &mut ByTheBook { program, frame })
 }
 
-/// The same, where somebody knows which atoms hold.
-pub(crate) fn explain_by(
-    program: &Program,
-    rule: &CoreRule,
-    frame: &Frame<'_>,
-    max: usize,
-    atom: &mut impl FnMut(AtomId) -> bool,
-) -> Found {
+/// Knows what holds.
+pub(crate) trait Truth {
+    /// Whether an atom does.
+    fn atom(&mut self, id: AtomId) -> bool;
+
+    /// Whether the value at a place passes a test.
+    fn passes(&mut self, test: &Test, place: usize) -> bool;
+}
+
+struct ByTheBook<'a, 'f> {
+    program: &'a Program,
+    frame: &'a Frame<'f>,
+}
+
+impl Truth for ByTheBook<'_, '_> {
+    fn atom(&mut self, id: AtomId) -> bool {
+        atom_holds(&self.program.atoms[id.index()], self.frame)
+    }
+
+    fn passes(&mut self, test: &Test, place: usize) -> bool {
+        passes(test, self.frame.at(place))
+    }
+}
+
+/// The same, where somebody knows what holds.
+pub(crate) fn explain_by(program: &Program, rule: &CoreRule, frame: &Frame<'_>, max: usize, truth: &mut impl Truth) -> Found {
     let mut found = Found { selections: Vec::new(), fields: Vec::new() };
+    let mut atoms = Vec::new();
     for selection in &rule.selections {
-        if selection.body.holds(&rule.selections, atom) {
+        if selection.body.holds(&rule.selections, &mut |id| truth.atom(id)) {
             found.selections.push(Arc::clone(&selection.name));
-            let mut atoms = Vec::new();
+            atoms.clear();
             atoms_of(&selection.body, &mut atoms);
-            for id in atoms {
-                if found.fields.len() < max && atom(id) {
-                    values(program, id, frame, max, &mut found.fields);
+            for id in &atoms {
+                if found.fields.len() < max && truth.atom(*id) {
+                    values(program, *id, frame, max, truth, &mut found.fields);
                 }
             }
         }
@@ -48,23 +68,26 @@ pub(crate) fn explain_by(
     found
 }
 
-fn values(program: &Program, id: AtomId, frame: &Frame<'_>, max: usize, fields: &mut Vec<(String, Json)>) {
+fn values(
+    program: &Program,
+    id: AtomId,
+    frame: &Frame<'_>,
+    max: usize,
+    truth: &mut impl Truth,
+    fields: &mut Vec<(String, Json)>,
+) {
     let atom = &program.atoms[id.index()];
-    let mut tell = |name: &str, value: Json| {
-        let field = (name.to_string(), value);
-        if fields.len() < max && !fields.contains(&field) {
-            fields.push(field);
-        }
+    let (name, places) = match atom.scope {
+        Scope::Field(field) => (program.names.name(field), frame.places(field)),
+        Scope::Anywhere => ("keywords", 0..frame.len()),
     };
-    match atom.scope {
-        Scope::Field(field) => {
-            let name = program.names.name(field);
-            let passing = frame.values(field).iter().filter(|datum| passes(&atom.test, **datum));
-            passing.for_each(|datum| tell(name, datum.to_json()));
-        }
-        Scope::Anywhere => {
-            let passing = frame.texts().filter(|datum| passes(&atom.test, *datum));
-            passing.for_each(|datum| tell("keywords", datum.to_json()));
+    for place in places {
+        let is_meant = atom.scope != Scope::Anywhere || frame.at(place).is_text();
+        if fields.len() < max && is_meant && truth.passes(&atom.test, place) {
+            let field = (name.to_string(), frame.at(place).to_json());
+            if !fields.contains(&field) {
+                fields.push(field);
+            }
         }
     }
 }

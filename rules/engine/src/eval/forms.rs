@@ -1,9 +1,8 @@
 //! The values of one frame in the form in which case does not matter. Each value is brought into it at most once, and
 //! only when something looks at it.
 
+use super::fold::push_folded;
 use super::frame::{Datum, Frame};
-use super::memo::mark;
-use super::pattern::fold;
 use super::subject::unmapped;
 
 /// Folded values of one frame; memory is kept from frame to frame.
@@ -11,11 +10,9 @@ use super::subject::unmapped;
 pub(crate) struct Forms {
     /// Of which frame they are; frames are numbered.
     stamp: u64,
-    text: String,
+    text: Vec<u8>,
     /// By place in the frame.
     known: Vec<Form>,
-    /// By place in the frame: what the value is known by, once somebody asked.
-    marks: Vec<Option<Option<u64>>>,
 }
 
 /// Where a folded value stands.
@@ -33,24 +30,16 @@ pub(crate) struct Form {
 }
 
 impl Forms {
-    /// Gets ready for a frame; what is known of the same one is kept.
-    pub(crate) fn begin(&mut self, frame: &Frame<'_>) {
-        if self.stamp != frame.stamp() || frame.stamp() == 0 {
+    /// Gets ready for a frame; what is known of the same one is kept. True when it is another one.
+    pub(crate) fn begin(&mut self, frame: &Frame<'_>) -> bool {
+        let is_new = self.stamp != frame.stamp() || frame.stamp() == 0 || self.known.len() != frame.len();
+        if is_new {
             self.stamp = frame.stamp();
             self.text.clear();
             self.known.clear();
-            self.marks.clear();
         }
         self.known.resize(frame.len(), Form::default());
-        self.marks.resize(frame.len(), None);
-    }
-
-    /// What a value is known by in the memo; the same value may be asked for by many scans.
-    pub(crate) fn mark(&mut self, place: usize, value: &[u8]) -> Option<u64> {
-        match self.marks.get_mut(place) {
-            Some(known) => *known.get_or_insert_with(|| mark(value)),
-            None => mark(value),
-        }
+        is_new
     }
 
     /// The form of the value at this place.
@@ -65,36 +54,23 @@ impl Forms {
         let mut form = Form { is_known: true, is_ascii: true, start: self.text.len() as u32, ..Form::default() };
         match datum {
             Datum::Null => form.is_null = true,
-            Datum::Text(bytes) => form.is_ascii = self.push_text(bytes),
+            Datum::Text(bytes) => form.is_ascii = push_folded(bytes, false, &mut self.text),
+            Datum::Escaped(bytes) => form.is_ascii = push_folded(bytes, true, &mut self.text),
             Datum::Uint(number) => self.push_digits(number),
             Datum::Int(number) if number >= 0 => self.push_digits(number.unsigned_abs()),
-            other => self.text.push_str(&other.text()),
+            other => self.text.extend_from_slice(other.text().as_bytes()),
         }
         form.end = self.text.len() as u32;
-        if let Datum::Text(bytes) = datum
-            && let Some(other) = unmapped(bytes)
+        if datum.is_text()
+            && let Some(other) = unmapped(&self.text[form.start as usize..])
         {
-            self.text.push_str(&fold(&other));
+            self.text.extend_from_slice(other.as_bytes());
             form.other = (form.end, self.text.len() as u32);
         }
         if let Some(known) = self.known.get_mut(place) {
             *known = form;
         }
         form
-    }
-
-    fn push_text(&mut self, bytes: &[u8]) -> bool {
-        match std::str::from_utf8(bytes) {
-            Ok(text) if text.is_ascii() => {
-                let start = self.text.len();
-                self.text.push_str(text);
-                self.text[start..].make_ascii_lowercase();
-                return true;
-            }
-            Ok(text) => self.text.push_str(&fold(text)),
-            Err(_) => self.text.push_str(&fold(&String::from_utf8_lossy(bytes))),
-        }
-        false
     }
 
     fn push_digits(&mut self, mut number: u64) {
@@ -108,16 +84,16 @@ impl Forms {
             }
             first -= 1;
         }
-        self.text.push_str(std::str::from_utf8(&digits[first..]).unwrap_or_default());
+        self.text.extend_from_slice(&digits[first..]);
     }
 
-    /// The folded value.
-    pub(crate) fn folded(&self, form: Form) -> &str {
+    /// The folded value, UTF-8.
+    pub(crate) fn folded(&self, form: Form) -> &[u8] {
         &self.text[form.start as usize..form.end as usize]
     }
 
     /// The folded value in the other notation of an address.
-    pub(crate) fn other(&self, form: Form) -> Option<&str> {
+    pub(crate) fn other(&self, form: Form) -> Option<&[u8]> {
         (form.other.1 > 0).then(|| &self.text[form.other.0 as usize..form.other.1 as usize])
     }
 }
@@ -138,15 +114,15 @@ mod tests {
         let mut forms = Forms::default();
         forms.begin(&frame);
         let form = forms.of(&frame, 0);
-        assert_eq!((forms.folded(form), form.is_ascii), ("\u{e9}t\u{e9}", false));
+        assert_eq!((forms.folded(form), form.is_ascii), ("\u{e9}t\u{e9}".as_bytes(), false));
         let form = forms.of(&frame, 1);
-        assert_eq!(forms.folded(form), "1234567890");
+        assert_eq!(forms.folded(form), b"1234567890");
         let form = forms.of(&frame, 2);
-        assert_eq!((forms.folded(form), forms.other(form)), ("::ffff:10.0.0.1", Some("10.0.0.1")));
+        assert_eq!((forms.folded(form), forms.other(form)), (&b"::ffff:10.0.0.1"[..], Some(&b"10.0.0.1"[..])));
         let mut frame = frame.recycle_for(&names);
         frame.push(Some(field), Datum::Int(-7));
         forms.begin(&frame);
         let form = forms.of(&frame, 0);
-        assert_eq!((forms.folded(form), forms.other(form)), ("-7", None));
+        assert_eq!((forms.folded(form), forms.other(form)), (&b"-7"[..], None));
     }
 }

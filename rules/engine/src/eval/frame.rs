@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value as Json;
 
+use super::escape::unescaped;
 use super::names::{FieldId, Names};
 
 /// One value of an event.
@@ -23,6 +24,8 @@ pub enum Datum<'a> {
     Float(f64),
     /// Bytes, usually UTF-8.
     Text(&'a [u8]),
+    /// The same as they stand between the quotes of a JSON text, with escapes.
+    Escaped(&'a [u8]),
 }
 
 impl<'a> Datum<'a> {
@@ -37,7 +40,13 @@ impl<'a> Datum<'a> {
             Self::Float(number) => Cow::Owned(number.to_string()),
             // The lossy reader takes several instructions a byte; nearly all values are good.
             Self::Text(bytes) => std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed),
+            Self::Escaped(bytes) => Cow::Owned(owned(unescaped(bytes).unwrap_or_else(|| bytes.to_vec()))),
         }
+    }
+
+    /// Whether it is text, escaped or not.
+    pub fn is_text(self) -> bool {
+        matches!(self, Self::Text(_) | Self::Escaped(_))
     }
 
     /// The value as JSON, for alerts.
@@ -48,11 +57,17 @@ impl<'a> Datum<'a> {
             Self::Int(number) => number.into(),
             Self::Uint(number) => number.into(),
             Self::Float(number) => number.into(),
-            Self::Text(bytes) => String::from_utf8_lossy(bytes).into(),
+            Self::Text(_) | Self::Escaped(_) => self.text().into(),
         }
     }
 }
 
+fn owned(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// No field.
+const NOBODY: u32 = u32::MAX;
 /// Frames that were made, so that each fill of each frame has a number of its own.
 static FRAMES: AtomicU64 = AtomicU64::new(1);
 /// Fills of one frame before it takes a new number.
@@ -65,6 +80,8 @@ pub struct Frame<'a> {
     slots: Vec<(u32, u32)>,
     touched: Vec<FieldId>,
     values: Vec<Datum<'a>>,
+    /// By value: the field that it is found by, or [`NOBODY`].
+    owners: Vec<u32>,
     /// Which fill of which frame this is; zero before the first.
     stamp: u64,
 }
@@ -79,16 +96,20 @@ impl<'a> Frame<'a> {
     /// no field. A field that is named twice with others between keeps its first values.
     pub fn push(&mut self, field: Option<FieldId>, datum: Datum<'a>) {
         let at = self.values.len() as u32;
+        let mut owner = NOBODY;
         if let Some(field) = field {
             let Some(slot) = self.slots.get_mut(field.index()) else { return };
             if slot.1 == 0 {
                 *slot = (at, 1);
                 self.touched.push(field);
+                owner = field.0;
             } else if slot.0 + slot.1 == at {
                 slot.1 += 1;
+                owner = field.0;
             }
         }
         self.values.push(datum);
+        self.owners.push(owner);
     }
 
     /// The values of a field; empty when it is absent.
@@ -100,6 +121,11 @@ impl<'a> Frame<'a> {
     pub(crate) fn places(&self, field: FieldId) -> Range<usize> {
         let (first, count) = self.slots.get(field.index()).copied().unwrap_or((0, 0));
         first as usize..(first + count) as usize
+    }
+
+    /// The field by which the value at a place is found.
+    pub(crate) fn owner(&self, place: usize) -> Option<FieldId> {
+        self.owners.get(place).filter(|owner| **owner != NOBODY).map(|owner| FieldId(*owner))
     }
 
     /// The value at a place.
@@ -129,7 +155,7 @@ impl<'a> Frame<'a> {
 
     /// Every text of the event, for searches that name no field.
     pub fn texts(&self) -> impl Iterator<Item = Datum<'a>> + '_ {
-        self.values.iter().copied().filter(|datum| matches!(datum, Datum::Text(_)))
+        self.values.iter().copied().filter(|datum| datum.is_text())
     }
 
     /// Empties it for the next event of rules that know these names; memory is kept.
@@ -145,7 +171,9 @@ impl<'a> Frame<'a> {
             self.slots[field.index()] = (0, 0);
         }
         self.touched.clear();
-        Frame { slots: self.slots, touched: self.touched, values: reuse(self.values), stamp: next_stamp(self.stamp) }
+        self.owners.clear();
+        let Self { slots, touched, values, owners, stamp } = self;
+        Frame { slots, touched, values: reuse(values), owners, stamp: next_stamp(stamp) }
     }
 }
 

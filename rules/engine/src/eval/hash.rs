@@ -61,7 +61,25 @@ impl Table {
         old.iter().filter(|place| **place != 0).for_each(|place| self.put(place >> 32, *place as u32 - 1));
     }
 
+    /// The first number under this hash that is the one.
+    #[inline]
+    pub(crate) fn find_one(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let last = self.places.len().wrapping_sub(1);
+        let mut at = (hash >> 32) as usize;
+        loop {
+            let place = *self.places.get(at & last)?;
+            if place == 0 {
+                return None;
+            }
+            if place >> 32 == hash >> 32 && is_it(place as u32 - 1) {
+                return Some(place as u32 - 1);
+            }
+            at += 1;
+        }
+    }
+
     /// The numbers under this hash, and now and then another one.
+    #[inline]
     pub(crate) fn find(&self, hash: u64) -> impl Iterator<Item = u32> + '_ {
         let last = self.places.len().wrapping_sub(1);
         let mut at = (hash >> 32) as usize & last;

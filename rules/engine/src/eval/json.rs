@@ -1,50 +1,16 @@
 //! Flat JSON text as a frame, without a tree in between: values that no rule reads are passed over, the others are
-//! borrowed from the text, in which escapes are undone in place.
+//! borrowed from the text as they stand there; escapes are undone by whoever looks at them.
 //!
 //! Read like [`super::fill_from_json`] reads a parsed object: each member is a field, a list its several values, objects
 //! are no values. A member that stands twice keeps its first value as the field; the other is found only by searches
-//! that name no field. Bytes that are no UTF-8 and raw control characters are taken as they are; half of a surrogate
-//! pair becomes the replacement character. Depth is counted, not recursed.
+//! that name no field. Bytes that are no UTF-8 and raw control characters are taken as they are. Depth is counted, not
+//! recursed.
 
-use memchr::memchr2;
-
+use super::escape::unescaped;
 use super::frame::{Datum, Frame};
-use super::judge::Judge;
 use super::names::{FieldId, Names};
-
-/// Which values of an event the rules of some judges can look at.
-#[derive(Debug, Clone, Default)]
-pub struct Wanted {
-    /// By field number.
-    fields: Vec<bool>,
-    /// Every text of the event is searched.
-    everything: bool,
-}
-
-impl Wanted {
-    /// What these judges read.
-    pub fn by<'j>(names: &Names, judges: impl IntoIterator<Item = &'j Judge>) -> Self {
-        let mut wanted = Self { fields: vec![false; names.len()], everything: false };
-        for judge in judges {
-            wanted.everything |= judge.reads_everything();
-            judge.reads().iter().for_each(|field| wanted.fields[field.index()] = true);
-        }
-        wanted
-    }
-
-    /// Another field that the caller looks at.
-    pub fn also(&mut self, field: FieldId) {
-        if self.fields.len() <= field.index() {
-            self.fields.resize(field.index() + 1, false);
-        }
-        self.fields[field.index()] = true;
-    }
-
-    /// Whether some rule looks at values of this field; of fields without a number only searches of everything do.
-    pub fn wants(&self, field: Option<FieldId>) -> bool {
-        self.everything || field.is_some_and(|field| self.fields.get(field.index()) == Some(&true))
-    }
-}
+use super::quotes::{Kind, Quotes};
+use super::wanted::Wanted;
 
 /// A text is no JSON object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -54,20 +20,24 @@ pub struct TextError {
     left: usize,
 }
 
-/// Fills a frame from the text of one object. Values that are not wanted are left out. The text is changed.
+/// Fills a frame from the text of one object. Values that are not wanted are left out.
 ///
 /// # Errors
 /// [`TextError`] where the text is no JSON object; the frame then holds what stood before.
-pub fn fill_from_text<'a>(frame: &mut Frame<'a>, names: &Names, wanted: &Wanted, text: &'a mut [u8]) -> Result<(), TextError> {
-    let mut reader = Reader { rest: text };
+pub fn fill_from_text<'a>(frame: &mut Frame<'a>, names: &Names, wanted: &Wanted, text: &'a [u8]) -> Result<(), TextError> {
+    let mut reader = Reader { text, at: 0, quotes: Quotes::new(text) };
     reader.expect(b'{', "it does not begin with a brace")?;
     if reader.peek() == Some(b'}') {
-        reader.advance(1);
+        reader.at += 1;
         return reader.end();
     }
     loop {
-        reader.expect(b'"', "a member has no name")?;
-        let field = names.find_bytes(reader.string()?);
+        reader.peek();
+        let (name, kind) = reader.string("a member has no name")?;
+        let field = match kind {
+            Kind::Plain => names.find_bytes(name),
+            _ => unescaped(name).and_then(|name| names.find_bytes(&name)),
+        };
         reader.expect(b':', "a name has no value")?;
         if wanted.wants(field) {
             let field = field.filter(|field| !frame.has(*field));
@@ -84,43 +54,40 @@ pub fn fill_from_text<'a>(frame: &mut Frame<'a>, names: &Names, wanted: &Wanted,
     reader.end()
 }
 
-/// What is left of a text. Strings are split off it, so they may live on while the rest is changed.
+/// Where reading stands.
 struct Reader<'a> {
-    rest: &'a mut [u8],
+    text: &'a [u8],
+    at: usize,
+    /// Quotes at and after `at`.
+    quotes: Quotes<'a>,
 }
 
 impl<'a> Reader<'a> {
+    #[cold]
     fn wrong<T>(&self, what: &'static str) -> Result<T, TextError> {
-        Err(TextError { what, left: self.rest.len() })
-    }
-
-    fn advance(&mut self, count: usize) -> &'a mut [u8] {
-        let count = count.min(self.rest.len());
-        let (taken, rest) = std::mem::take(&mut self.rest).split_at_mut(count);
-        self.rest = rest;
-        taken
+        Err(TextError { what, left: self.text.len().saturating_sub(self.at) })
     }
 
     /// The next byte that is no white space; it stays.
+    #[inline]
     fn peek(&mut self) -> Option<u8> {
-        let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
-        match self.rest.first() {
-            Some(byte) if is_space(byte) => {
-                let spaces = self.rest.iter().take_while(|byte| is_space(byte)).count();
-                self.advance(spaces);
-                self.rest.first().copied()
+        loop {
+            match self.text.get(self.at) {
+                Some(b' ' | b'\t' | b'\r' | b'\n') => self.at += 1,
+                other => return other.copied(),
             }
-            other => other.copied(),
         }
     }
 
     /// The next byte that is no white space.
+    #[inline]
     fn next(&mut self) -> Option<u8> {
         let byte = self.peek();
-        self.advance(1);
+        self.at += 1;
         byte
     }
 
+    #[inline]
     fn expect(&mut self, wanted: u8, what: &'static str) -> Result<(), TextError> {
         if self.next() == Some(wanted) { Ok(()) } else { self.wrong(what) }
     }
@@ -129,58 +96,29 @@ impl<'a> Reader<'a> {
         if self.peek().is_none() { Ok(()) } else { self.wrong("something follows the object") }
     }
 
-    /// The string whose opening quote was read, escapes undone.
-    fn string(&mut self) -> Result<&'a [u8], TextError> {
-        match memchr2(b'"', b'\\', self.rest) {
-            Some(end) if self.rest[end] == b'"' => {
-                let taken = self.advance(end + 1);
-                Ok(&taken[..end])
+    /// The string that begins here, as it stands in the text.
+    #[inline(always)]
+    fn string(&mut self, otherwise: &'static str) -> Result<(&'a [u8], Kind), TextError> {
+        if self.text.get(self.at) != Some(&b'"') {
+            return self.wrong(otherwise);
+        }
+        match self.quotes.string(self.at) {
+            Some((end, kind)) => {
+                let text = &self.text[self.at + 1..end];
+                self.at = end + 1;
+                if kind == Kind::Odd && unescaped(text).is_none() { self.wrong("an escape is unknown") } else { Ok((text, kind)) }
             }
-            Some(first) => self.escaped(first),
             None => self.wrong("a string does not end"),
         }
     }
 
-    /// The same for one with escapes, the first of which is at a place.
-    fn escaped(&mut self, first: usize) -> Result<&'a [u8], TextError> {
-        let (mut write, mut read) = (first, first);
-        loop {
-            let Some((length, bytes)) = escape(&self.rest[read..]) else { return self.wrong("an escape is unknown") };
-            let made = bytes.as_bytes();
-            self.rest[write..write + made.len()].copy_from_slice(made);
-            write += made.len();
-            read += length;
-            let Some(plain) = memchr2(b'"', b'\\', &self.rest[read..]) else { return self.wrong("a string does not end") };
-            self.rest.copy_within(read..read + plain, write);
-            write += plain;
-            read += plain;
-            if self.rest[read] == b'"' {
-                let taken = self.advance(read + 1);
-                return Ok(&taken[..write]);
-            }
-        }
-    }
-
-    /// Passes over the string whose opening quote was read.
-    fn skip_string(&mut self) -> Result<(), TextError> {
-        loop {
-            match memchr2(b'"', b'\\', self.rest) {
-                Some(at) if self.rest[at] == b'"' => {
-                    self.advance(at + 1);
-                    return Ok(());
-                }
-                Some(at) => _ = self.advance(at + 2),
-                None => return self.wrong("a string does not end"),
-            }
-        }
-    }
-
     /// Adds a value of a field, or the values of a list.
+    #[inline]
     fn value(&mut self, frame: &mut Frame<'a>, field: Option<FieldId>) -> Result<(), TextError> {
         match self.peek() {
             Some(b'"') => {
-                self.advance(1);
-                frame.push(field, Datum::Text(self.string()?));
+                let (text, kind) = self.string("")?;
+                frame.push(field, if kind == Kind::Plain { Datum::Text(text) } else { Datum::Escaped(text) });
                 Ok(())
             }
             Some(b'[') => self.list(frame, field),
@@ -195,9 +133,9 @@ impl<'a> Reader<'a> {
     }
 
     fn list(&mut self, frame: &mut Frame<'a>, field: Option<FieldId>) -> Result<(), TextError> {
-        self.advance(1);
+        self.at += 1;
         if self.peek() == Some(b']') {
-            self.advance(1);
+            self.at += 1;
             return Ok(());
         }
         loop {
@@ -216,8 +154,10 @@ impl<'a> Reader<'a> {
     /// Bytes up to the next one that ends a number or name.
     fn word(&mut self) -> &'a [u8] {
         let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'{' | b'[' | b':');
-        let length = self.rest.iter().position(ends).unwrap_or(self.rest.len());
-        self.advance(length)
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let length = rest.iter().position(ends).unwrap_or(rest.len());
+        self.at += length;
+        &rest[..length]
     }
 
     /// Passes over one value. Inside of lists and objects only strings and brackets are looked at.
@@ -225,21 +165,21 @@ impl<'a> Reader<'a> {
         let mut depth = 0usize;
         loop {
             match self.peek() {
-                Some(b'"') => {
-                    self.advance(1);
-                    self.skip_string()?;
-                }
+                Some(b'"') => match self.quotes.string(self.at) {
+                    Some((end, _)) => self.at = end + 1,
+                    None => return self.wrong("a string does not end"),
+                },
                 Some(b'{' | b'[') => {
                     depth += 1;
-                    self.advance(1);
+                    self.at += 1;
                     continue;
                 }
                 Some(b'}' | b']') if depth > 0 => {
                     depth -= 1;
-                    self.advance(1);
+                    self.at += 1;
                 }
                 Some(b',' | b':') if depth > 0 => {
-                    self.advance(1);
+                    self.at += 1;
                     continue;
                 }
                 _ if plain(self.word()).is_some() => {}
@@ -280,56 +220,6 @@ fn plain(word: &[u8]) -> Option<Datum<'static>> {
     }
 }
 
-/// The bytes that an escape stands for.
-struct Made {
-    bytes: [u8; 4],
-    length: usize,
-}
-
-impl Made {
-    fn of(letter: char) -> Self {
-        let mut bytes = [0; 4];
-        let length = letter.encode_utf8(&mut bytes).len();
-        Self { bytes, length }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
-}
-
-/// The length of the escape that a text begins with, and what it stands for: never more bytes than it has itself.
-fn escape(text: &[u8]) -> Option<(usize, Made)> {
-    let letter = match text.get(1)? {
-        b'u' => return unicode(text),
-        b'n' => '\n',
-        b't' => '\t',
-        b'r' => '\r',
-        b'b' => '\u{8}',
-        b'f' => '\u{c}',
-        other @ (b'"' | b'\\' | b'/') => char::from(*other),
-        _ => return None,
-    };
-    Some((2, Made::of(letter)))
-}
-
-fn unicode(text: &[u8]) -> Option<(usize, Made)> {
-    let unit = |text: &[u8]| {
-        let digits = text.strip_prefix(b"\\u")?.first_chunk::<4>()?;
-        digits.iter().try_fold(0u32, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?))
-    };
-    let first = unit(text)?;
-    if let Some(letter) = char::from_u32(first) {
-        return Some((6, Made::of(letter)));
-    }
-    let second = unit(&text[6..]).filter(|second| first < 0xdc00 && (0xdc00..0xe000).contains(second));
-    let pair = second.and_then(|second| char::from_u32(0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00)));
-    Some(match pair {
-        Some(letter) => (12, Made::of(letter)),
-        None => (6, Made::of(char::REPLACEMENT_CHARACTER)),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::subject::fill_from_json;
@@ -354,7 +244,7 @@ mod tests {
 
     fn held(frame: &Frame<'_>, names: &Names) -> Held {
         let show = |datum: &Datum<'_>| match datum {
-            Datum::Text(bytes) => format!("text {:?}", String::from_utf8_lossy(bytes)),
+            text if text.is_text() => format!("text {:?}", text.text()),
             other => format!("{other:?}"),
         };
         let values = |name: &&str| frame.values(names.find(name).unwrap()).iter().map(show).collect();
@@ -363,9 +253,8 @@ mod tests {
 
     fn read(text: &str, wanted: &Wanted) -> Result<Held, TextError> {
         let names = names();
-        let mut text = text.as_bytes().to_vec();
         let mut frame = Frame::new(&names);
-        fill_from_text(&mut frame, &names, wanted, &mut text)?;
+        fill_from_text(&mut frame, &names, wanted, text.as_bytes())?;
         Ok(held(&frame, &names))
     }
 

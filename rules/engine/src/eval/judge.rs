@@ -2,39 +2,71 @@
 //! found, each test at most once.
 //!
 //! Cost of one event: one pass over each value that some rule is chosen by, one look at each rule whose rarest part was
-//! found, and nothing for all others. The state of one event is marked by a counter, so nothing is cleared.
+//! found, and nothing for all others. The state of one event is marked by counters, so nothing is cleared.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use super::detail::Found;
+use super::detail::{Found, Truth, explain_by};
 use super::forms::Forms;
 use super::frame::{Datum, Frame};
 use super::memo::{Key, Memo};
 use super::names::FieldId;
-use super::needs::{Needs, atoms_of};
+use super::needles::Required;
+use super::needs::Needs;
 use super::program::{Atom, AtomId, Program, Scope};
 use super::reference::{atom_holds, trip};
 use super::scan::Scan;
 use super::subject::unmapped;
 use super::test::Test;
+use super::wanted::Wanted;
 
-/// Rules of one program that are judged together, usually those of one logsource.
+/// Rules of one program that share one search, usually those of one product.
 #[derive(Debug)]
 pub struct Judge {
     /// By field number: place in `scans`, or [`NONE`].
     fields: Vec<u32>,
     scans: Vec<Scan>,
-    anywhere: Option<Scan>,
     triggers: Vec<Trigger>,
     /// Rules of all triggers, one trigger after the other.
     triggered: Vec<u32>,
+    /// Triggers that are looked for in every text.
+    anywhere: Vec<u32>,
     /// Rules without a trigger.
     always: Vec<u32>,
-    reads: Vec<FieldId>,
-    reads_everything: bool,
+    all: Choice,
 }
 
 const NONE: u32 = u32::MAX;
+
+/// Which rules of a judge an event is put before.
+#[derive(Debug, Default)]
+pub struct Choice {
+    /// By rule.
+    bits: Vec<u64>,
+    always: Vec<u32>,
+    anywhere: Option<Scan>,
+    wanted: Wanted,
+}
+
+impl Choice {
+    #[inline]
+    fn has(&self, rule: u32) -> bool {
+        self.bits.get(rule as usize / 64).is_some_and(|bits| bits >> (rule % 64) & 1 == 1)
+    }
+
+    /// Its rules, by their place in the program, in ascending order.
+    pub fn rules(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.bits.len() * 64).filter(|rule| self.has(*rule as u32))
+    }
+
+    /// The values that its rules look at.
+    pub fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+}
+
+/// What is looked for in one value: by its field, and as in all texts.
+type Scans<'s> = (Option<&'s Scan>, Option<&'s Scan>);
 
 /// An atom that makes rules be judged.
 #[derive(Debug, Clone, Copy)]
@@ -61,10 +93,13 @@ pub struct Scratch {
 /// What is known of one event.
 #[derive(Debug, Default)]
 struct Marks {
-    now: u32,
-    /// By atom: the event in which it was judged, and in the lowest bit what came out.
+    /// Counts frames. What was judged of a frame is known to every judge that it is put before.
+    frame: u32,
+    /// By atom: the frame in which it was judged, and in the lowest bit what came out.
     judged: Vec<u32>,
-    /// By rule: the event in which it was looked at.
+    /// Counts calls.
+    call: u32,
+    /// By rule: the call in which it was looked at.
     looked: Vec<u32>,
     candidates: Vec<u32>,
 }
@@ -92,73 +127,84 @@ impl Judge {
         let mut judge = Self {
             fields: vec![NONE; program.names.len()],
             scans: Vec::new(),
-            anywhere: None,
             triggers: Vec::with_capacity(by_atom.len()),
             triggered: Vec::new(),
+            anywhere: Vec::new(),
             always,
-            reads: Vec::new(),
-            reads_everything: false,
+            all: Choice::default(),
         };
-        judge.note_reads(program, rules);
-        let mut scopes: HashMap<Scope, Vec<u32>> = HashMap::new();
+        let mut scopes: BTreeMap<FieldId, Vec<u32>> = BTreeMap::new();
         for (atom, rules) in by_atom {
-            let first = judge.triggered.len() as u32;
+            let (number, first) = (judge.triggers.len() as u32, judge.triggered.len() as u32);
             judge.triggered.extend(rules);
             let proves = needs.needles(atom).is_some_and(|needles| needles.prove);
-            scopes.entry(program.atoms[atom.index()].scope).or_default().push(judge.triggers.len() as u32);
+            match program.atoms[atom.index()].scope {
+                Scope::Field(field) => scopes.entry(field).or_default().push(number),
+                Scope::Anywhere => judge.anywhere.push(number),
+            }
             judge.triggers.push(Trigger { atom, proves, first, end: judge.triggered.len() as u32 });
         }
-        judge.make_scans(program, &needs, &scopes)?;
-        Ok(judge)
-    }
-
-    fn make_scans(&mut self, program: &Program, needs: &Needs<'_>, scopes: &HashMap<Scope, Vec<u32>>) -> Result<(), TooMuchText> {
-        for (scope, triggers) in scopes {
-            let atom = |trigger: &u32| self.triggers[*trigger as usize].atom;
-            let wanted = triggers.iter().filter_map(|trigger| Some((needs.needles(atom(trigger))?, *trigger)));
-            let scan = Scan::new(wanted, program.habits.rarity());
+        judge.triggered.shrink_to_fit();
+        for (field, triggers) in scopes {
+            let needles = |trigger: &u32| Some((needs.needles(judge.triggers[*trigger as usize].atom)?, *trigger));
+            let scan = Scan::new(triggers.iter().filter_map(needles), program.habits.rarity());
             if scan.memory() > MAX_SCAN_BYTES {
                 return Err(TooMuchText(scan.memory()));
             }
-            match scope {
-                Scope::Anywhere => self.anywhere = Some(scan),
-                Scope::Field(field) => {
-                    self.fields[field.index()] = self.scans.len() as u32;
-                    self.scans.push(scan);
-                }
-            }
+            judge.fields[field.index()] = judge.scans.len() as u32;
+            judge.scans.push(scan);
         }
-        self.triggered.shrink_to_fit();
-        Ok(())
+        judge.all = judge.choose(program, rules.iter().copied());
+        match judge.all.anywhere.as_ref().map_or(0, Scan::memory) {
+            bytes if bytes > MAX_SCAN_BYTES => Err(TooMuchText(bytes)),
+            _ => Ok(judge),
+        }
     }
 
-    /// Writes down what its rules read, whatever they are chosen by.
-    fn note_reads(&mut self, program: &Program, rules: &[usize]) {
-        let mut atoms = Vec::new();
-        for rule in rules {
-            program.rules[*rule].selections.iter().for_each(|selection| atoms_of(&selection.body, &mut atoms));
+    /// Chooses rules among those of this judge.
+    pub fn choose(&self, program: &Program, rules: impl IntoIterator<Item = usize>) -> Choice {
+        let mut choice = Choice { bits: vec![0; program.rules.len().div_ceil(64)], ..Choice::default() };
+        let mut chosen: Vec<usize> = rules.into_iter().collect();
+        chosen.sort_unstable();
+        chosen.iter().for_each(|rule| choice.bits[rule / 64] |= 1 << (rule % 64));
+        choice.always = self.always.iter().copied().filter(|rule| choice.has(*rule)).collect();
+        choice.wanted = Wanted::by_rules(program, &chosen);
+        let is_chosen = |trigger: &&u32| self.rules_of(self.triggers[**trigger as usize]).iter().any(|rule| choice.has(*rule));
+        let anywhere = self.anywhere.iter().filter(is_chosen);
+        let needles = anywhere.map(|trigger| {
+            let atom = self.triggers[*trigger as usize].atom;
+            (program.atoms[atom.index()].test.needles(), *trigger)
+        });
+        let needles: Vec<_> = needles.collect();
+        if !needles.is_empty() {
+            let needles = needles.iter().filter_map(|(needles, trigger)| Some((needles.as_ref()?, *trigger)));
+            choice.anywhere = Some(Scan::new(needles, program.habits.rarity()));
         }
-        atoms.sort_unstable();
-        atoms.dedup();
-        for atom in atoms.iter().map(|id| &program.atoms[id.index()]) {
-            match atom.scope {
-                Scope::Field(field) => self.reads.push(field),
-                Scope::Anywhere => self.reads_everything = true,
-            }
-            if let Test::Reference { other, .. } = atom.test {
-                self.reads.push(other);
-            }
-        }
-        self.reads.sort_unstable();
-        self.reads.dedup();
-        self.reads.shrink_to_fit();
+        choice
+    }
+
+    fn rules_of(&self, trigger: Trigger) -> &[u32] {
+        &self.triggered[trigger.first as usize..trigger.end as usize]
     }
 
     /// The rules that match, by their place in the program, each once, in ascending order.
     pub fn matches<'s>(&self, program: &Program, frame: &Frame<'_>, scratch: &'s mut Scratch) -> &'s [u32] {
+        self.matches_of(&self.all, program, frame, scratch)
+    }
+
+    /// Those that match of the chosen ones.
+    pub fn matches_of<'s>(&self, choice: &Choice, program: &Program, frame: &Frame<'_>, scratch: &'s mut Scratch) -> &'s [u32] {
         scratch.begin(program, frame);
-        self.scan(frame, scratch);
-        scratch.marks.candidates.extend_from_slice(&self.always);
+        scratch.marks.call(program);
+        scratch.matches.clear();
+        for place in 0..frame.len() {
+            let field = frame.owner(place).and_then(|field| self.fields.get(field.index()));
+            let scans = (field.and_then(|scan| self.scans.get(*scan as usize)), choice.anywhere.as_ref());
+            if scans.0.is_some() || scans.1.is_some() {
+                self.scan(scans, choice, frame, place, scratch);
+            }
+        }
+        scratch.marks.candidates.extend_from_slice(&choice.always);
         let candidates = std::mem::take(&mut scratch.marks.candidates);
         for candidate in &candidates {
             if program.lean.holds(*candidate as usize, &mut |atom| scratch.atom(program, frame, atom)) {
@@ -170,57 +216,50 @@ impl Judge {
         &scratch.matches
     }
 
-    fn scan(&self, frame: &Frame<'_>, scratch: &mut Scratch) {
-        for field in frame.fields() {
-            let Some(scan) = self.fields.get(field.index()).and_then(|place| self.scans.get(*place as usize)) else { continue };
-            frame.places(*field).for_each(|place| self.scan_value(scan, frame, place, scratch));
-        }
-        if let Some(scan) = &self.anywhere {
-            let texts = (0..frame.len()).filter(|place| matches!(frame.at(*place), Datum::Text(_)));
-            texts.for_each(|place| self.scan_value(scan, frame, place, scratch));
-        }
-    }
-
-    fn scan_value(&self, scan: &Scan, frame: &Frame<'_>, place: usize, scratch: &mut Scratch) {
-        let Datum::Text(bytes) = frame.at(place) else { return self.scan_anew(scan, frame, place, scratch) };
-        let Some(mark) = scratch.forms.mark(place, bytes) else { return self.scan_anew(scan, frame, place, scratch) };
-        let key = Key::of(scan.number(), mark);
+    /// Looks for triggers in the value at a place, unless the same value was searched before.
+    fn scan(&self, scans: Scans<'_>, choice: &Choice, frame: &Frame<'_>, place: usize, scratch: &mut Scratch) {
+        let (value, is_escaped) = match frame.at(place) {
+            Datum::Text(value) => (value, false),
+            Datum::Escaped(value) => (value, true),
+            _ => return self.scan_anew((scans.0, None), choice, frame, place, scratch),
+        };
+        let number = |scan: Option<&Scan>| scan.map_or(0, Scan::number);
+        let Some(key) = Key::of((number(scans.0), number(scans.1)), value, is_escaped) else {
+            return self.scan_anew(scans, choice, frame, place, scratch);
+        };
         let Scratch { memo, marks, .. } = scratch;
-        match memo.find(key, bytes) {
-            Some(triggers) => triggers.iter().for_each(|trigger| marks.found(self, *trigger)),
+        match memo.find(key, value) {
+            Some(triggers) => triggers.iter().for_each(|trigger| marks.found(self, choice, *trigger)),
             None => {
-                self.scan_anew(scan, frame, place, scratch);
-                scratch.memo.keep(key, bytes, &scratch.told);
+                self.scan_anew(scans, choice, frame, place, scratch);
+                scratch.memo.keep(key, value, &scratch.told);
             }
         }
     }
 
-    fn scan_anew(&self, scan: &Scan, frame: &Frame<'_>, place: usize, scratch: &mut Scratch) {
+    fn scan_anew(&self, scans: Scans<'_>, choice: &Choice, frame: &Frame<'_>, place: usize, scratch: &mut Scratch) {
         let form = scratch.forms.of(frame, place);
         let Scratch { marks, forms, told, .. } = scratch;
         told.clear();
-        scan.run(forms, form, &mut |trigger| {
-            if told.last() != Some(&trigger) {
-                told.push(trigger);
-                marks.found(self, trigger);
-            }
-        });
+        for scan in [scans.0, scans.1].into_iter().flatten() {
+            scan.run(forms, form, &mut |trigger| {
+                if told.last() != Some(&trigger) {
+                    told.push(trigger);
+                    marks.found(self, choice, trigger);
+                }
+            });
+        }
     }
 
     /// Why a rule of this program matched a frame, at most `max` fields; see [`super::explain`].
     pub fn explain(program: &Program, rule: usize, frame: &Frame<'_>, scratch: &mut Scratch, max: usize) -> Found {
         scratch.begin(program, frame);
-        super::detail::explain_by(program, &program.rules[rule], frame, max, &mut |atom| scratch.atom(program, frame, atom))
+        explain_by(program, &program.rules[rule], frame, max, &mut Known { scratch, program, frame })
     }
 
-    /// The fields that some rule reads, each once.
-    pub fn reads(&self) -> &[FieldId] {
-        &self.reads
-    }
-
-    /// Whether some rule searches all texts of an event.
-    pub fn reads_everything(&self) -> bool {
-        self.reads_everything
+    /// All of its rules.
+    pub fn all(&self) -> &Choice {
+        &self.all
     }
 
     /// How many rules must be judged for every event.
@@ -235,8 +274,8 @@ impl Judge {
 
     /// Memory that it holds, roughly, in bytes.
     pub fn memory(&self) -> usize {
-        let scans = self.scans.iter().chain(&self.anywhere).map(Scan::memory).sum::<usize>();
-        let lists = self.fields.len() + self.triggered.capacity() + self.always.capacity() + self.reads.capacity();
+        let scans = self.scans.iter().chain(&self.all.anywhere).map(Scan::memory).sum::<usize>();
+        let lists = self.fields.len() + self.triggered.capacity() + self.always.capacity() + self.anywhere.capacity();
         scans + lists * 4 + self.triggers.capacity() * size_of::<Trigger>()
     }
 }
@@ -246,50 +285,78 @@ impl Judge {
 #[error("their texts need {0} bytes, the limit is {max}", max = MAX_SCAN_BYTES)]
 pub struct TooMuchText(usize);
 
+/// The next number for marks, all of which are wiped when numbers begin anew.
+fn next(number: u32, marks: &mut [u32]) -> u32 {
+    if number >= MAX_MARK {
+        marks.fill(0);
+        return 1;
+    }
+    number + 1
+}
+
 impl Marks {
-    fn begin(&mut self, program: &Program) {
-        self.candidates.clear();
+    /// Gets ready for a frame, which may be the last one again.
+    fn begin(&mut self, program: &Program, is_new: bool) {
         self.judged.resize(program.atoms.len(), 0);
-        self.looked.resize(program.rules.len(), 0);
-        self.now += 1;
-        if self.now > MAX_MARK {
-            self.judged.fill(0);
-            self.looked.fill(0);
-            self.now = 1;
+        if is_new {
+            self.frame = next(self.frame, &mut self.judged);
         }
+    }
+
+    /// Gets ready for another look at rules.
+    fn call(&mut self, program: &Program) {
+        self.candidates.clear();
+        self.looked.resize(program.rules.len(), 0);
+        self.call = next(self.call, &mut self.looked);
     }
 
     /// Takes a trigger in: its rules will be looked at.
     #[inline]
-    fn found(&mut self, judge: &Judge, trigger: u32) {
+    fn found(&mut self, judge: &Judge, choice: &Choice, trigger: u32) {
         let trigger = judge.triggers[trigger as usize];
         if trigger.proves {
-            self.judged[trigger.atom.index()] = self.now << 1 | 1;
+            self.judged[trigger.atom.index()] = self.frame << 1 | 1;
         }
-        for rule in &judge.triggered[trigger.first as usize..trigger.end as usize] {
-            if self.looked[*rule as usize] != self.now {
-                self.looked[*rule as usize] = self.now;
+        for rule in judge.rules_of(trigger) {
+            if choice.has(*rule) && self.looked[*rule as usize] != self.call {
+                self.looked[*rule as usize] = self.call;
                 self.candidates.push(*rule);
             }
         }
     }
 }
 
+/// What is known of the atoms of one event.
+struct Known<'a, 'f> {
+    scratch: &'a mut Scratch,
+    program: &'a Program,
+    frame: &'a Frame<'f>,
+}
+
+impl Truth for Known<'_, '_> {
+    fn atom(&mut self, id: AtomId) -> bool {
+        self.scratch.atom(self.program, self.frame, id)
+    }
+
+    fn passes(&mut self, test: &Test, place: usize) -> bool {
+        self.scratch.passes(test, self.frame, place)
+    }
+}
+
 impl Scratch {
     fn begin(&mut self, program: &Program, frame: &Frame<'_>) {
-        self.matches.clear();
-        self.forms.begin(frame);
-        self.marks.begin(program);
+        let is_new = self.forms.begin(frame);
+        self.marks.begin(program, is_new);
     }
 
     fn atom(&mut self, program: &Program, frame: &Frame<'_>, id: AtomId) -> bool {
         trip(&program.atoms[id.index()].test);
         let mark = self.marks.judged[id.index()];
-        if mark >> 1 == self.marks.now {
+        if mark >> 1 == self.marks.frame {
             return mark & 1 == 1;
         }
         let held = self.judge_atom(&program.atoms[id.index()], frame);
-        self.marks.judged[id.index()] = self.marks.now << 1 | u32::from(held);
+        self.marks.judged[id.index()] = self.marks.frame << 1 | u32::from(held);
         held
     }
 
@@ -297,10 +364,22 @@ impl Scratch {
         match (&atom.scope, &atom.test) {
             (Scope::Field(_), Test::Null | Test::Exists(_) | Test::Reference { .. }) => atom_holds(atom, frame),
             (Scope::Field(field), test) => frame.places(*field).any(|place| self.passes(test, frame, place)),
-            (Scope::Anywhere, test) => (0..frame.len())
-                .filter(|place| matches!(frame.at(*place), Datum::Text(_)))
-                .any(|place| self.passes(test, frame, place)),
+            (Scope::Anywhere, test) => {
+                (0..frame.len()).filter(|place| frame.at(*place).is_text()).any(|place| self.passes(test, frame, place))
+            }
         }
+    }
+
+    /// Whether an expression can find anything in a value: much cheaper than to ask it, and it often cannot.
+    fn allows(&mut self, required: &Required, frame: &Frame<'_>, place: usize) -> bool {
+        let form = self.forms.of(frame, place);
+        // Addresses have another notation, which the expression may fit; folding may have changed other values' lengths.
+        if !form.is_ascii || self.forms.other(form).is_some() {
+            return true;
+        }
+        let value = self.forms.folded(form);
+        let has = |text: &Box<str>| beffroi_simd::find(value, text.as_bytes()).is_some();
+        value.len() >= required.length && (required.any_of.is_empty() || required.any_of.iter().any(has))
     }
 
     /// Whether one value passes, also in the other notation of an address.
@@ -308,14 +387,19 @@ impl Scratch {
         let datum = frame.at(place);
         if let Test::Folded(pattern) = test {
             let form = self.forms.of(frame, place);
-            let fits = |text: &str| pattern.fits(text);
+            let fits = |text: &[u8]| pattern.fits(text);
             return !form.is_null && (fits(self.forms.folded(form)) || self.forms.other(form).is_some_and(fits));
         }
+        if let Test::Regex { required, .. } = test
+            && !self.allows(required, frame, place)
+        {
+            return false;
+        }
         // None of the other tests looks at the folded text.
-        if test.holds(datum, &datum.text(), "") {
+        let text = datum.text();
+        if test.holds(datum, &text, "") {
             return true;
         }
-        let Datum::Text(bytes) = datum else { return false };
-        unmapped(bytes).is_some_and(|text| test.holds(Datum::Text(text.as_bytes()), &text, ""))
+        datum.is_text() && unmapped(text.as_bytes()).is_some_and(|text| test.holds(Datum::Text(text.as_bytes()), &text, ""))
     }
 }

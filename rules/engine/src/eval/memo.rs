@@ -21,40 +21,38 @@ pub(crate) struct Memo {
 
 #[derive(Debug, Clone, Default)]
 struct Known {
-    hash: u64,
-    scan: u32,
+    key: Key,
     value: Vec<u8>,
     triggers: Vec<u32>,
 }
 
-/// Where to look for one value.
-#[derive(Debug, Clone, Copy)]
+/// What a value is known by, and what was looked for in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Key {
     hash: u64,
-    scan: u32,
+    /// Numbers of the scans, from 1; zero is none.
+    scans: (u32, u32),
+    is_escaped: bool,
 }
 
 impl Key {
-    /// The key of a value in a scan, by what [`mark`] gave for the value. Scans are numbered over all judges from 1.
-    pub(crate) fn of(scan: u32, mark: u64) -> Self {
-        Self { hash: mark ^ u64::from(scan).wrapping_mul(0x9e37_79b9_7f4a_7c15), scan }
+    /// The key of a value that these scans look at; none for values that are not kept.
+    #[inline]
+    pub(crate) fn of(scans: (u32, u32), value: &[u8], is_escaped: bool) -> Option<Self> {
+        (value.len() <= MAX_VALUE).then(|| Self { hash: hash(value), scans, is_escaped })
     }
 
     fn place(self) -> usize {
-        (self.hash >> 32) as usize % PLACES
+        let scans = u64::from(self.scans.0) << 32 | u64::from(self.scans.1);
+        ((self.hash ^ scans.wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> 32) as usize % PLACES
     }
-}
-
-/// What a value is known by; none for values that are not kept.
-pub(crate) fn mark(value: &[u8]) -> Option<u64> {
-    (value.len() <= MAX_VALUE).then(|| hash(value))
 }
 
 impl Memo {
     /// The triggers of a value that is known.
     pub(crate) fn find(&self, key: Key, value: &[u8]) -> Option<&[u32]> {
         let known = self.places.get(key.place())?;
-        let is_it = known.hash == key.hash && known.scan == key.scan && known.value == value;
+        let is_it = known.key == key && known.value == value;
         is_it.then_some(known.triggers.as_slice())
     }
 
@@ -67,7 +65,7 @@ impl Memo {
             self.places.resize(PLACES, Known::default());
         }
         let known = &mut self.places[key.place()];
-        (known.hash, known.scan) = (key.hash, key.scan);
+        known.key = key;
         known.value.clear();
         known.value.extend_from_slice(value);
         known.triggers.clear();
@@ -82,13 +80,14 @@ mod tests {
     #[test]
     fn a_value_is_known_in_the_scan_that_saw_it_and_nowhere_else() {
         let mut memo = Memo::default();
-        let key = |scan| Key::of(scan, mark(b"/bin/sh").unwrap());
+        let key = |scan| Key::of((scan, 0), b"/bin/sh", false).unwrap();
         assert_eq!(memo.find(key(1), b"/bin/sh"), None);
         memo.keep(key(1), b"/bin/sh", &[7]);
         assert_eq!(memo.find(key(1), b"/bin/sh"), Some(&[7][..]));
         assert_eq!(memo.find(key(2), b"/bin/sh"), None);
         assert_eq!(memo.find(key(1), b"/bin/bh"), None);
-        assert!(mark(&[0; MAX_VALUE + 1]).is_none());
+        assert_eq!(memo.find(Key::of((1, 0), b"/bin/sh", true).unwrap(), b"/bin/sh"), None);
+        assert_eq!(Key::of((1, 0), &[0; MAX_VALUE + 1], false), None);
     }
 
     #[test]
@@ -96,7 +95,7 @@ mod tests {
         let mut memo = Memo::default();
         for number in 0..100_000u32 {
             let value = number.to_le_bytes();
-            memo.keep(Key::of(1, mark(&value).unwrap()), &value, &[number]);
+            memo.keep(Key::of((1, 0), &value, false).unwrap(), &value, &[number]);
         }
         assert_eq!(memo.places.len(), PLACES);
     }

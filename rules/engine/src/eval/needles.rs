@@ -1,7 +1,9 @@
 //! Which texts a value must have somewhere for a test to pass: what a scan looks for. A test without such texts can be
 //! judged only by itself.
 
+use regex::Regex;
 use regex_syntax::Parser;
+use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 use super::pattern::{Pattern, Piece, fold};
@@ -55,10 +57,8 @@ impl Test {
                 let needle = Needle { text: fold(&needle.text).into(), ..needle };
                 Some(Needles { any_of: vec![needle], prove: false, ascii_only: true })
             }
-            Self::Regex(regex) => {
-                let hir = Parser::new().parse(regex.as_str()).ok()?;
-                let literals = literals(&hir)?;
-                let any_of = literals.into_iter().map(|text| Needle { place: Place::Inside, text: text.into() }).collect();
+            Self::Regex { required, .. } if !required.any_of.is_empty() => {
+                let any_of = required.any_of.iter().map(|text| Needle { place: Place::Inside, text: text.clone() }).collect();
                 Some(Needles { any_of, prove: false, ascii_only: true })
             }
             _ => None,
@@ -88,6 +88,45 @@ fn of_pattern(pattern: &Pattern) -> Option<(Needle, bool)> {
             (needle(place, longest), false)
         }
     })
+}
+
+/// What an ASCII value must have for an expression to find something in it.
+#[derive(Debug, Clone, Default)]
+pub struct Required {
+    /// Bytes that it has at least.
+    pub(crate) length: usize,
+    /// Texts, folded, of which it contains one; empty when nothing is known.
+    pub(crate) any_of: Box<[Box<str>]>,
+}
+
+impl Required {
+    /// What this expression requires.
+    pub(crate) fn of(regex: &Regex) -> Self {
+        let Ok(hir) = Parser::new().parse(regex.as_str()) else { return Self::default() };
+        let inner = literals(&hir);
+        let known = [inner, outer(&hir, ExtractKind::Prefix), outer(&hir, ExtractKind::Suffix)].into_iter().flatten();
+        let best = known.max_by_key(|texts| (shortest(texts), std::cmp::Reverse(texts.len()))).unwrap_or_default();
+        let any_of = best.into_iter().map(String::into_boxed_str).collect();
+        Self { length: hir.properties().minimum_len().unwrap_or(0), any_of }
+    }
+}
+
+/// The texts that everything begins or ends with that an expression finds in ASCII values.
+fn outer(hir: &Hir, kind: ExtractKind) -> Option<Vec<String>> {
+    let found = Extractor::new().kind(kind).limit_total(MAX_LITERALS).extract(hir);
+    let ascii = found
+        .literals()?
+        .iter()
+        .filter_map(|literal| std::str::from_utf8(literal.as_bytes()).ok())
+        .filter(|text| text.is_ascii());
+    let mut texts: Vec<String> = ascii.map(fold).collect();
+    texts.sort_unstable();
+    texts.dedup();
+    (shortest(&texts) >= 1).then_some(texts)
+}
+
+fn shortest(texts: &[String]) -> usize {
+    texts.iter().map(String::len).min().unwrap_or(0)
 }
 
 /// Texts, folded, of which every ASCII value that the expression finds something in contains at least one.
@@ -124,7 +163,6 @@ fn best_of(list: &[Hir]) -> Option<Vec<String>> {
         }
     }
     parts.push(vec![run]);
-    let shortest = |part: &Vec<String>| part.iter().map(String::len).min().unwrap_or(0);
     let best = parts.into_iter().max_by_key(|part| (shortest(part), std::cmp::Reverse(part.len())))?;
     (shortest(&best) >= 1).then_some(best)
 }
@@ -177,6 +215,17 @@ mod tests {
         assert_eq!(of(r"a*|bcd"), None);
         assert_eq!(of(r"[0-9]{4}"), None);
         assert_eq!(of(r""), None);
+    }
+
+    #[test]
+    fn an_expression_tells_what_it_begins_or_ends_with_and_how_short_a_value_it_fits() {
+        let of = |expression: &str| Required::of(&Regex::new(expression).unwrap());
+        let texts = |required: &Required| required.any_of.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let required = of(r#"\\[a-z]{1,32}\.[A-Z]{1,6}\.[ "']"#);
+        assert_eq!((texts(&required), required.length), (vec![". ".into(), ".\"".into(), ".'".into()], 6));
+        let required = of(r"\s[a-f]{64}\s[0-9]{16}");
+        assert_eq!((texts(&required).len() > 1, required.length), (true, 82));
+        assert!(texts(&of(".*")).is_empty() && of(".*").length == 0);
     }
 
     #[test]

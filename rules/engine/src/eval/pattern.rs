@@ -86,13 +86,13 @@ impl Pattern {
         }
     }
 
-    /// Whether the value, folded like the pattern, fits.
-    pub fn fits(&self, value: &str) -> bool {
+    /// Whether the value, UTF-8 that is folded like the pattern, fits.
+    pub fn fits(&self, value: &[u8]) -> bool {
         match self {
-            Self::Is(text) => value == &**text,
-            Self::Contains(text) => value.contains(&**text),
-            Self::Begins(text) => value.starts_with(&**text),
-            Self::Ends(text) => value.ends_with(&**text),
+            Self::Is(text) => value == text.as_bytes(),
+            Self::Contains(text) => beffroi_simd::find(value, text.as_bytes()).is_some(),
+            Self::Begins(text) => value.starts_with(text.as_bytes()),
+            Self::Ends(text) => value.ends_with(text.as_bytes()),
             Self::Glob(pieces) => glob(pieces, value),
         }
     }
@@ -127,7 +127,7 @@ fn join(pieces: Vec<Piece>) -> Vec<Piece> {
 }
 
 /// Greedy matching with one place to go back to: quadratic at worst, never exponential.
-fn glob(pieces: &[Piece], value: &str) -> bool {
+fn glob(pieces: &[Piece], value: &[u8]) -> bool {
     let (mut piece, mut at) = (0, 0);
     let mut back: Option<(usize, usize)> = None;
     loop {
@@ -135,23 +135,46 @@ fn glob(pieces: &[Piece], value: &str) -> bool {
             None if at == value.len() => return true,
             None => None,
             Some(Piece::Any) => {
-                back = Some((piece + 1, at));
                 piece += 1;
+                let Some(next) = next_place(pieces.get(piece), value, at) else { return false };
+                back = Some((piece, next));
+                at = next;
                 continue;
             }
-            Some(Piece::One) => value[at..].chars().next().map(char::len_utf8),
-            Some(Piece::Text(text)) => value[at..].starts_with(&**text).then_some(text.len()),
+            Some(Piece::One) => value.get(at).map(|first| letter_length(*first)),
+            Some(Piece::Text(text)) => {
+                value.get(at..).is_some_and(|rest| rest.starts_with(text.as_bytes())).then_some(text.len())
+            }
         };
         if let Some(length) = fits {
             at += length;
             piece += 1;
             continue;
         }
-        // The last `*` takes one character more.
+        // The last `*` takes at least one character more.
         let Some((after, from)) = back else { return false };
-        let Some(skipped) = value[from..].chars().next() else { return false };
-        (piece, at) = (after, from + skipped.len_utf8());
+        let Some(skipped) = value.get(from) else { return false };
+        let Some(next) = next_place(pieces.get(after), value, from + letter_length(*skipped)) else { return false };
+        (piece, at) = (after, next);
         back = Some((after, at));
+    }
+}
+
+/// The first place from `at` on where a piece can stand; none where it cannot any more.
+fn next_place(piece: Option<&Piece>, value: &[u8], at: usize) -> Option<usize> {
+    match piece {
+        Some(Piece::Text(text)) => Some(at + beffroi_simd::find(value.get(at..)?, text.as_bytes())?),
+        _ => Some(at),
+    }
+}
+
+/// Bytes of the letter that begins with this one (UTF-8).
+fn letter_length(first: u8) -> usize {
+    match first {
+        0xf0.. => 4,
+        0xe0.. => 3,
+        0xc0.. => 2,
+        _ => 1,
     }
 }
 
@@ -160,7 +183,7 @@ mod tests {
     use super::*;
 
     fn fits(rule: &str, anchor: Anchor, value: &str) -> bool {
-        Pattern::new(&SigmaString::new(rule), anchor, false).fits(&fold(value))
+        Pattern::new(&SigmaString::new(rule), anchor, false).fits(fold(value).as_bytes())
     }
 
     #[test]

@@ -255,9 +255,9 @@ impl Scan {
         if !form.is_ascii {
             self.beyond_ascii.iter().copied().for_each(&mut *tell);
         }
-        self.look(forms.folded(form).as_bytes(), tell);
+        self.look(forms.folded(form), tell);
         if let Some(other) = forms.other(form) {
-            self.look(other.as_bytes(), tell);
+            self.look(other, tell);
         }
     }
 

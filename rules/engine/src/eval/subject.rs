@@ -6,8 +6,8 @@ use beffroi_schema::{Event, Value};
 use serde_json::{Map, Value as Json};
 
 use super::frame::{Datum, Frame};
-use super::json::Wanted;
 use super::names::{FieldId, Names};
+use super::wanted::Wanted;
 
 /// Fills a frame with one of our own events.
 pub fn fill_from_event<'a>(frame: &mut Frame<'a>, names: &Names, event: &'a Event) {

@@ -7,6 +7,7 @@ use regex::Regex;
 
 use super::frame::Datum;
 use super::names::FieldId;
+use super::needles::Required;
 use super::pattern::{Anchor, Pattern, fold};
 
 /// A comparison of numbers.
@@ -51,7 +52,7 @@ impl Number {
             Datum::Int(number) => i128::from(number),
             Datum::Uint(number) => i128::from(number),
             Datum::Float(number) => return number.partial_cmp(&self.as_float()),
-            Datum::Text(_) => {
+            Datum::Text(_) | Datum::Escaped(_) => {
                 let text = datum.text();
                 match text.trim().parse::<i128>() {
                     Ok(number) => number,
@@ -120,7 +121,12 @@ pub enum Test {
     /// The value's text as it is.
     Cased(Pattern),
     /// A regular expression somewhere in the value's text.
-    Regex(Regex),
+    Regex {
+        /// The expression.
+        regex: Regex,
+        /// What a value must have for it to find something.
+        required: Required,
+    },
     /// An address in this network; IPv4 addresses in IPv6 clothes count as IPv4.
     Network(IpNet),
     /// A number.
@@ -154,9 +160,9 @@ impl Test {
     /// Whether one value passes; `folded` is its text as [`fold`] makes it. Tests of whole fields never do here.
     pub(crate) fn holds(&self, datum: Datum<'_>, text: &str, folded: &str) -> bool {
         match self {
-            Self::Folded(pattern) => datum != Datum::Null && pattern.fits(folded),
-            Self::Cased(pattern) => datum != Datum::Null && pattern.fits(text),
-            Self::Regex(regex) => datum != Datum::Null && regex.is_match(text),
+            Self::Folded(pattern) => datum != Datum::Null && pattern.fits(folded.as_bytes()),
+            Self::Cased(pattern) => datum != Datum::Null && pattern.fits(text.as_bytes()),
+            Self::Regex { regex, .. } => datum != Datum::Null && regex.is_match(text),
             Self::Network(network) => in_network(network, text),
             Self::Compare(order, number) => number.compare(datum).is_some_and(|found| order.holds(found)),
             Self::Time(part, order, wanted) => part.of(datum).is_some_and(|found| order.holds(found.cmp(wanted))),
@@ -167,7 +173,7 @@ impl Test {
     /// What makes two tests of one field the same one.
     pub(crate) fn key(&self) -> String {
         match self {
-            Self::Regex(regex) => format!("Regex({:?})", regex.as_str()),
+            Self::Regex { regex, .. } => format!("Regex({:?})", regex.as_str()),
             other => format!("{other:?}"),
         }
     }

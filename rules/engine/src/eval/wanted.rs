@@ -1,0 +1,61 @@
+//! Which values of an event are worth reading.
+
+use super::names::FieldId;
+use super::needs::atoms_of;
+use super::program::{Program, Scope};
+use super::test::Test;
+
+/// Which values of an event some rules can look at.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// By field number.
+    pub(crate) fields: Vec<bool>,
+    /// Every text of the event is searched.
+    pub(crate) everything: bool,
+}
+
+impl Wanted {
+    /// What these rules read, whatever they are chosen by.
+    pub(crate) fn by_rules(program: &Program, rules: &[usize]) -> Self {
+        let mut atoms = Vec::new();
+        for rule in rules {
+            program.rules[*rule].selections.iter().for_each(|selection| atoms_of(&selection.body, &mut atoms));
+        }
+        let mut wanted = Self { fields: vec![false; program.names.len()], everything: false };
+        for atom in atoms.iter().map(|id| &program.atoms[id.index()]) {
+            match atom.scope {
+                Scope::Field(field) => wanted.also(field),
+                Scope::Anywhere => wanted.everything = true,
+            }
+            if let Test::Reference { other, .. } = atom.test {
+                wanted.also(other);
+            }
+        }
+        wanted
+    }
+
+    /// What any of these wants.
+    pub fn union<'w>(all: impl IntoIterator<Item = &'w Self>) -> Self {
+        let mut union = Self::default();
+        for wanted in all {
+            union.everything |= wanted.everything;
+            let fields = wanted.fields.iter().enumerate().filter(|(_, is_wanted)| **is_wanted);
+            fields.for_each(|(field, _)| union.also(FieldId(field as u32)));
+        }
+        union
+    }
+
+    /// Another field that the caller looks at.
+    pub fn also(&mut self, field: FieldId) {
+        if self.fields.len() <= field.index() {
+            self.fields.resize(field.index() + 1, false);
+        }
+        self.fields[field.index()] = true;
+    }
+
+    /// Whether some rule looks at values of this field; of fields without a number only searches of everything do.
+    #[inline]
+    pub fn wants(&self, field: Option<FieldId>) -> bool {
+        self.everything || field.is_some_and(|field| self.fields.get(field.index()) == Some(&true))
+    }
+}

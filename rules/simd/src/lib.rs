@@ -1,0 +1,230 @@
+//! Sixteen bytes at once, for readers of text: on x86-64 by SSE2, which every such processor has, so nothing has to be
+//! asked at run time; elsewhere byte by byte in a form that compilers make vectors of.
+//!
+//! The one place of the detection engine with unsafe code, and it is unsafe for one reason only: the compiler wants to
+//! be told that the processor has these instructions. Nothing here reads or writes through a pointer.
+
+/// Bytes that are looked at together.
+pub const WIDTH: usize = 16;
+
+pub use imp::Chunk;
+
+/// Sixteen bytes of a text from a place on; zeros where the text is over.
+#[inline(always)]
+pub fn at(text: &[u8], place: usize) -> Chunk {
+    match text.get(place..).and_then(|rest| rest.first_chunk::<WIDTH>()) {
+        Some(bytes) => Chunk::of(bytes),
+        None => Chunk::of(&padded(text.get(place..).unwrap_or_default())),
+    }
+}
+
+/// Bytes whose marks fit one word.
+pub const BLOCK: usize = 64;
+
+/// A bit for each byte of a block of a text that is one of the two; nothing where the text is over.
+#[inline]
+pub fn marks(text: &[u8], place: usize, bytes: [u8; 2]) -> [u64; 2] {
+    let rest = text.get(place..).unwrap_or_default();
+    match rest.first_chunk::<BLOCK>() {
+        Some(block) => marks_of(block, bytes),
+        None => marks_of(&padded(rest), bytes),
+    }
+}
+
+#[inline(always)]
+fn marks_of(block: &[u8; BLOCK], bytes: [u8; 2]) -> [u64; 2] {
+    let (parts, _) = block.as_chunks::<WIDTH>();
+    let mut marks = [0; 2];
+    for (part, bits) in parts.iter().zip([0, 16, 32, 48]) {
+        let chunk = Chunk::of(part);
+        marks[0] |= u64::from(chunk.equal(bytes[0])) << bits;
+        marks[1] |= u64::from(chunk.equal(bytes[1])) << bits;
+    }
+    marks
+}
+
+/// Where a text first stands in another, by its first and last byte sixteen places at a time. Nothing is prepared, so it
+/// suits short values; the idea is Wojciech Muła's, "SIMD-friendly algorithms for substring searching" (2016).
+#[inline]
+pub fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    let ([first, ..], [.., last]) = (wanted, wanted) else { return Some(0) };
+    let end = text.len().checked_sub(wanted.len())? + 1;
+    let mut start = 0;
+    while start < end {
+        let places = match text.get(start..start + wanted.len() - 1 + WIDTH) {
+            Some(part) => both(part.first_chunk(), part.last_chunk(), *first, *last),
+            None => at(text, start).equal(*first) & at(text, start + wanted.len() - 1).equal(*last),
+        };
+        if places != 0
+            && let Some(place) = verified(text, wanted, start, places)
+        {
+            return Some(place);
+        }
+        start += WIDTH;
+    }
+    None
+}
+
+/// Places at which one part has one byte and the other the other.
+#[inline(always)]
+fn both(front: Option<&[u8; WIDTH]>, back: Option<&[u8; WIDTH]>, first: u8, last: u8) -> u16 {
+    let places = |part: Option<&[u8; WIDTH]>, byte| part.map_or(0, |part| Chunk::of(part).equal(byte));
+    places(front, first) & places(back, last)
+}
+
+/// The first of these places after `start` at which the text stands.
+fn verified(text: &[u8], wanted: &[u8], start: usize, mut places: u16) -> Option<usize> {
+    while places != 0 {
+        let place = start + places.trailing_zeros() as usize;
+        if text.get(place..place + wanted.len()) == Some(wanted) {
+            return Some(place);
+        }
+        places &= places - 1;
+    }
+    None
+}
+
+/// What is left of a text, zeros behind it.
+#[inline]
+fn padded<const N: usize>(rest: &[u8]) -> [u8; N] {
+    let mut bytes = [0; N];
+    if let Some(target) = bytes.get_mut(..rest.len()) {
+        target.copy_from_slice(rest);
+    }
+    bytes
+}
+
+#[cfg(target_arch = "x86_64")]
+mod imp {
+    use std::arch::x86_64::{
+        __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_cvtsi128_si64, _mm_movemask_epi8, _mm_or_si128,
+        _mm_set_epi64x, _mm_set1_epi8, _mm_unpackhi_epi64,
+    };
+
+    use super::WIDTH;
+
+    /// Sixteen bytes.
+    #[derive(Debug, Clone, Copy)]
+    pub struct Chunk(__m128i);
+
+    impl Chunk {
+        /// These bytes.
+        #[inline(always)]
+        pub fn of(bytes: &[u8; WIDTH]) -> Self {
+            let (low, high) = bytes.split_at(8);
+            let word = |half: &[u8]| half.first_chunk().map_or(0, |bytes| i64::from_le_bytes(*bytes));
+            // SAFETY: SSE2 belongs to every x86-64 processor; the instruction works on registers.
+            Self(unsafe { _mm_set_epi64x(word(high), word(low)) })
+        }
+
+        /// A bit for each byte that is this one.
+        #[inline(always)]
+        pub fn equal(self, byte: u8) -> u16 {
+            // SAFETY: as in `of`.
+            unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(self.0, _mm_set1_epi8(byte as i8))) as u16 }
+        }
+
+        /// A bit for each byte beyond ASCII.
+        #[inline(always)]
+        pub fn beyond_ascii(self) -> u16 {
+            // SAFETY: as in `of`.
+            unsafe { _mm_movemask_epi8(self.0) as u16 }
+        }
+
+        /// ASCII capitals made small.
+        #[inline(always)]
+        pub fn lower(self) -> [u8; WIDTH] {
+            // SAFETY: as in `of`.
+            let (low, high) = unsafe {
+                // Signed comparisons: bytes beyond ASCII are below every letter.
+                let after = _mm_cmpgt_epi8(self.0, _mm_set1_epi8(b'A' as i8 - 1));
+                let before = _mm_cmpgt_epi8(_mm_set1_epi8(b'Z' as i8 + 1), self.0);
+                let capital = _mm_and_si128(_mm_and_si128(after, before), _mm_set1_epi8(0x20));
+                let small = _mm_or_si128(self.0, capital);
+                (_mm_cvtsi128_si64(small), _mm_cvtsi128_si64(_mm_unpackhi_epi64(small, small)))
+            };
+            (u128::from(high as u64) << 64 | u128::from(low as u64)).to_le_bytes()
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod imp {
+    pub use super::plain::Chunk;
+}
+
+#[cfg(any(test, not(target_arch = "x86_64")))]
+mod plain {
+    use super::WIDTH;
+
+    /// Sixteen bytes.
+    #[derive(Debug, Clone, Copy)]
+    pub struct Chunk([u8; WIDTH]);
+
+    impl Chunk {
+        /// These bytes.
+        pub fn of(bytes: &[u8; WIDTH]) -> Self {
+            Self(*bytes)
+        }
+
+        fn bits(self, is_set: impl Fn(u8) -> bool) -> u16 {
+            self.0.iter().rev().fold(0, |bits, byte| bits << 1 | u16::from(is_set(*byte)))
+        }
+
+        /// A bit for each byte that is this one.
+        pub fn equal(self, byte: u8) -> u16 {
+            self.bits(|other| other == byte)
+        }
+
+        /// A bit for each byte beyond ASCII.
+        pub fn beyond_ascii(self) -> u16 {
+            self.bits(|byte| !byte.is_ascii())
+        }
+
+        /// ASCII capitals made small.
+        pub fn lower(self) -> [u8; WIDTH] {
+            self.0.map(|byte| byte.to_ascii_lowercase())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sixteen_bytes_at_once_are_what_they_are_one_by_one() {
+        for first in 0..=255u8 {
+            let bytes: [u8; WIDTH] = std::array::from_fn(|at| first.wrapping_add((at * 37) as u8));
+            let (fast, slow) = (Chunk::of(&bytes), plain::Chunk::of(&bytes));
+            assert_eq!(fast.lower(), slow.lower());
+            assert_eq!(fast.beyond_ascii(), slow.beyond_ascii());
+            for byte in [b'"', b'\\', 0, 255, first] {
+                assert_eq!(fast.equal(byte), slow.equal(byte), "{byte} in {bytes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_is_found_where_it_first_stands_and_nowhere_else() {
+        let text: Vec<u8> = (0..100u8).map(|at| b"abcab"[usize::from(at) % 5] + at / 40).chain([0, 0]).collect();
+        for (from, length) in (0..=text.len()).flat_map(|from| (0..=40).map(move |length| (from, length))) {
+            let Some(wanted) = text.get(from..from + length) else { continue };
+            let first = (0..=text.len()).find(|at| text[*at..].starts_with(wanted));
+            assert_eq!(find(&text, wanted), first, "{wanted:?}");
+            let other = [wanted, b"~"].concat();
+            assert_eq!(find(&text, &other), None);
+        }
+        assert_eq!([find(b"", b""), find(b"", b"\0"), find(b"a", b"a\0")], [Some(0), None, None]);
+    }
+
+    #[test]
+    fn what_lies_behind_the_end_is_zero() {
+        assert_eq!(at(b"aBc", 1).lower(), *b"bc\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(at(b"abc", 7).equal(0), u16::MAX);
+        assert_eq!(marks(b"a\"b", 0, [b'"', b'\\']), [2, 0]);
+        let long = [&[b'x'; 70][..], b"\\"].concat();
+        assert_eq!(marks(&long, 64, [b'"', b'\\']), [0, 1 << 6]);
+        assert_eq!(marks(&long, 7, [b'x', b'\\']), [u64::MAX >> 1, 1 << 63]);
+    }
+}
