@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use beffroi_bus::control::Control;
@@ -29,6 +29,8 @@ const MAX_RECORDS: usize = 64;
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// How long a poll waits for the first record.
 const MAX_WAIT: Duration = Duration::from_millis(500);
+/// How often it is told what rules cost: as often as metrics are usually asked for.
+const TELL_COSTS_EVERY: Duration = Duration::from_secs(10);
 
 /// The detector could not start.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +97,7 @@ pub async fn start(
         chains: Arc::default(),
         health: health.clone(),
         last_received: None,
+        costs_told: Instant::now(),
     };
     let task = tokio::spawn(service.run(shutdown));
     Ok(DetectHandle { health, rules, task, correlations })
@@ -117,6 +120,7 @@ struct Service {
     chains: Arc<Mutex<Chains>>,
     health: Arc<Mutex<RoleHealth>>,
     last_received: Option<i64>,
+    costs_told: Instant,
 }
 
 impl Service {
@@ -184,13 +188,18 @@ impl Service {
         let rules = self.rules.load_full();
         let chains = self.chains.clone();
         let control = self.control.clone();
-        let judged = tokio::task::spawn_blocking(move || judge_all(&records, &rules, &chains, &control));
+        let judging = rules.clone();
+        let judged = tokio::task::spawn_blocking(move || judge_all(&records, &judging, &chains, &control));
         // Panics are caught record by record, so the task can only be missing when the runtime is going down.
         let (findings, last) = judged.await.map_err(|_| BusError::Closed)?;
         metrics::counter!("beffroi_detect_batches_total").increment(batches as u64);
         metrics::counter!("beffroi_detect_events_total").increment(findings.events);
         metrics::counter!("beffroi_detect_matches_total").increment(findings.matches.len() as u64);
         count_by_rule(&findings.matches);
+        if self.costs_told.elapsed() >= TELL_COSTS_EVERY {
+            self.costs_told = Instant::now();
+            tell_costs(&rules);
+        }
         publish(&self.bus, findings).await?;
         self.last_received = last.or(self.last_received);
         Ok(())
@@ -203,6 +212,15 @@ fn count_by_rule(matches: &[Match]) {
     matches.iter().for_each(|found| *counts.entry(&found.rule.id).or_default() += 1);
     for (rule, count) in counts {
         metrics::counter!("beffroi_detect_rule_matches_total", "rule" => rule.to_owned()).increment(count);
+    }
+}
+
+/// What rules cost: which one burns the processor. Only rules that some event made the detector look at have a figure.
+fn tell_costs(rules: &RulesInForce) {
+    for cost in rules.detector.take_costs() {
+        let id = cost.rule.id.clone();
+        metrics::counter!("beffroi_detect_rule_looked_total", "rule" => id.clone()).increment(cost.looked);
+        metrics::counter!("beffroi_detect_rule_bytes_total", "rule" => id).increment(cost.bytes);
     }
 }
 

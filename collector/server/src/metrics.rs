@@ -103,6 +103,18 @@ static METRICS: &[Metric] = &[
     counter("beffroi_detect_events_total", Owner::Detect, PLAIN, "Records judged"),
     counter("beffroi_detect_matches_total", Owner::Detect, PLAIN, "Matches published"),
     counter("beffroi_detect_rule_matches_total", Owner::Detect, &[("rule", not_known)], "Matches of each rule"),
+    counter(
+        "beffroi_detect_rule_looked_total",
+        Owner::Detect,
+        &[("rule", not_known)],
+        "Events that made each rule be looked at, estimated",
+    ),
+    counter(
+        "beffroi_detect_rule_bytes_total",
+        Owner::Detect,
+        &[("rule", not_known)],
+        "Bytes that each rule's tests were put to, estimated",
+    ),
     counter("beffroi_detect_dead_letters_total", Owner::Detect, &[("code", letters)], "Batches put aside, by reason"),
     counter("beffroi_detect_holes_total", Owner::Detect, PLAIN, "Missing numbers that no gap declared"),
     summary("beffroi_detect_delay_seconds", Owner::Detect, PLAIN, "From the gateway's stamp to the verdict"),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use beffroi_schema::alert::{MatchedField, RuleInfo};
 use beffroi_schema::{Event, Logsource};
 
+use crate::cost::{Costs, RuleCost, SAMPLED_EVERY};
 use crate::eval::{Builder, Choice, Found, Frame, Judge, Program, Scratch, Wanted, explain, fill_wanted_from_event, reference};
 use crate::limits::{MAX_CORRELATIONS, MAX_MATCHED_FIELDS};
 use crate::logsource::{Route, RuleLogsource};
@@ -27,6 +28,9 @@ pub trait Detector: Send + Sync {
 
     /// How often a rule panicked while it judged an event, since the start. The other rules judged that event.
     fn panics(&self) -> u64;
+
+    /// What rules cost since the last call: those that were looked at, in the order of [`Detector::rules`].
+    fn take_costs(&self) -> Vec<RuleCost>;
 }
 
 /// One rule that matched one event.
@@ -73,6 +77,7 @@ pub struct SigmaDetector {
     /// Where audit records go; none when no rule reads them.
     audit: Option<Way>,
     panics: AtomicU64,
+    costs: Costs,
     /// Memory that judging uses again, one piece for each thread that judges at the same time.
     idle: Mutex<Vec<Workspace>>,
 }
@@ -90,6 +95,8 @@ struct Workspace {
     scratch: Scratch,
     frame: Frame<'static>,
     places: Vec<u32>,
+    /// Events that it was used for.
+    events: u64,
     /// Logsources seen lately, the first ones of a program's life; a host sends events of a few.
     routes: Vec<(Logsource, Arc<Way>)>,
 }
@@ -136,6 +143,7 @@ pub fn compile(set: &RuleSet) -> Result<SigmaDetector, CompileError> {
         buckets,
         judges,
         panics: AtomicU64::new(0),
+        costs: Costs::new(set.rules.len()),
         idle: Mutex::default(),
     })
 }
@@ -163,6 +171,7 @@ impl Way {
 impl SigmaDetector {
     /// Judges one frame by the rules on a way. A rule that panics is counted, and the others still judge it.
     fn judge(&self, way: &Way, frame: &Frame<'_>, workspace: &mut Workspace, matches: &mut Vec<RuleMatch>) {
+        let is_measured = workspace.events % SAMPLED_EVERY == 0;
         for (judge, choice) in &way.choices {
             let Workspace { scratch, places, .. } = workspace;
             places.clear();
@@ -170,6 +179,9 @@ impl SigmaDetector {
             // sound.
             let judged = catch_unwind(AssertUnwindSafe(|| {
                 places.extend_from_slice(self.judges[*judge].matches_of(choice, &self.program, frame, scratch));
+                if is_measured {
+                    self.costs.measure(&self.program, Judge::looked_at(scratch), frame);
+                }
             }));
             if judged.is_err() {
                 *places = self.judge_one_by_one(choice, frame);
@@ -249,6 +261,7 @@ impl Detector for SigmaDetector {
             }
         }
         workspace.frame = kept;
+        workspace.events += 1;
         self.give_back(workspace);
         matches
     }
@@ -263,6 +276,10 @@ impl Detector for SigmaDetector {
 
     fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
+    }
+
+    fn take_costs(&self) -> Vec<RuleCost> {
+        self.costs.take(&self.rules)
     }
 }
 

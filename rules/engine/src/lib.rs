@@ -27,6 +27,7 @@
 mod assemble;
 pub mod attack;
 pub mod correlate;
+mod cost;
 mod detector;
 pub mod eval;
 mod filter;
@@ -45,6 +46,7 @@ mod view;
 mod why;
 pub mod windows;
 
+pub use cost::{RuleCost, SAMPLED_EVERY};
 pub use detector::{CompileError, Detector, RuleMatch, SigmaDetector, compile};
 pub use inert::InertRule;
 pub use logsource::RuleLogsource;

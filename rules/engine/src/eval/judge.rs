@@ -267,9 +267,9 @@ impl Judge {
         self.always.len()
     }
 
-    /// How many rules the last event made this judge look at, of all those it has.
-    pub fn looked_at(scratch: &Scratch) -> usize {
-        scratch.marks.candidates.len()
+    /// The rules that the last event made this judge look at, of all those it has.
+    pub fn looked_at(scratch: &Scratch) -> &[u32] {
+        &scratch.marks.candidates
     }
 
     /// Memory that it holds, roughly, in bytes.
