@@ -171,7 +171,7 @@ impl Way {
 impl SigmaDetector {
     /// Judges one frame by the rules on a way. A rule that panics is counted, and the others still judge it.
     fn judge(&self, way: &Way, frame: &Frame<'_>, workspace: &mut Workspace, matches: &mut Vec<RuleMatch>) {
-        let is_measured = workspace.events % SAMPLED_EVERY == 0;
+        let is_measured = workspace.events.is_multiple_of(SAMPLED_EVERY);
         for (judge, choice) in &way.choices {
             let Workspace { scratch, places, .. } = workspace;
             places.clear();
