@@ -40,9 +40,9 @@ fn fast(program: &Program, events: &[Map<String, Json>]) -> Vec<Vec<u32>> {
     let wanted = Wanted::union(judges.iter().map(|judge| judge.all().wanted()));
     let mut scratch = Scratch::default();
     let judge = |event: &Map<String, Json>| {
-        let mut text = Json::Object(event.clone()).to_string().into_bytes();
+        let text = Json::Object(event.clone()).to_string().into_bytes();
         let mut frame = Frame::new(&program.names);
-        fill_from_text(&mut frame, &program.names, &wanted, &mut text).unwrap();
+        fill_from_text(&mut frame, &program.names, &wanted, &text).unwrap();
         let matches = judges.iter().flat_map(|judge| judge.matches(program, &frame, &mut scratch).to_vec());
         let mut matches: Vec<u32> = matches.collect();
         matches.sort_unstable();
