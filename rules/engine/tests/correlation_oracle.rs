@@ -12,7 +12,7 @@ use beffroi_engine::correlate::{CorrelateOptions, Correlator};
 use naive::{Event, Spec, Stream};
 use proptest::prelude::*;
 use rsigma_eval::{CorrelationConfig, CorrelationEngine, JsonEvent, ResultBody};
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
 
 /// (second, group) of every event at which the other engine says that a correlation holds.
 type Holds = BTreeSet<(i64, Vec<(String, String)>)>;
@@ -74,35 +74,5 @@ proptest! {
         prop_assert!(ours.is_subset(&theirs), "{ours:?}\n{theirs:?}\n{text}");
         let groups = |holds: &Holds| holds.iter().map(|(_, group)| group.clone()).collect::<BTreeSet<_>>();
         prop_assert_eq!(groups(&ours), groups(&theirs));
-    }
-}
-
-/// Nanoseconds for each event of a `value_count` with this many different values in its window.
-fn cost(distinct: u64) -> f64 {
-    let text = "title: r\nid: r\nlogsource: {product: linux}\ndetection: {s: {x: 1}, condition: s}\n---\n\
-        title: c\nid: c\ncorrelation: {type: value_count, rules: [r], group-by: [u], timespan: 1h, condition: {field: v, gte: 90000}}\n";
-    let (set, _) = RuleSet::from_texts([("c.yml", text)]);
-    let mut correlator = Correlator::new(&set, CorrelateOptions::default()).unwrap();
-    let events: Vec<Map<String, Json>> =
-        (0..distinct).map(|value| json!({"u": "alice", "v": format!("value-{value}")}).as_object().unwrap().clone()).collect();
-    let rounds = 400_000u64;
-    // As many events stand in the window as there are values.
-    let step = 3_600_000_000 / distinct as i64;
-    let start = std::time::Instant::now();
-    for number in 0..rounds {
-        let time = number as i64 * step;
-        correlator.observe("", time, number, &events[(number % distinct) as usize], ["r"]);
-        correlator.advance(time - 10_000_000);
-    }
-    correlator.finish();
-    start.elapsed().as_secs_f64() * 1e9 / rounds as f64
-}
-
-/// `cargo test --profile ci -p beffroi-engine --test correlation_oracle -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn what_a_value_count_costs_as_its_window_grows() {
-    for distinct in [180, 1_800, 18_000] {
-        println!("{distinct} different values in the window: {:.0} ns an event", cost(distinct));
     }
 }
