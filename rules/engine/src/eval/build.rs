@@ -179,7 +179,10 @@ impl Builder {
         }
         let built = RegexBuilder::new(&flagged).size_limit(MAX_REGEX_BYTES).dfa_size_limit(MAX_REGEX_STATES).build();
         match built {
-            Ok(regex) => Ok(self.atom(scope, Test::Regex { required: Required::of(&regex), regex })),
+            Ok(regex) => {
+                let required = Required::of(&regex);
+                Ok(self.atom(scope, Test::Regex { regex, ascii: for_ascii(&flagged), required }))
+            }
             Err(error) => refuse(format!("invalid regex '{text}': {error}")),
         }
     }
@@ -258,6 +261,12 @@ impl Builder {
         });
         Expr::Atom(id)
     }
+}
+
+/// The same expression for values that are ASCII, in which the two find the same.
+fn for_ascii(expression: &str) -> Option<regex::bytes::Regex> {
+    let mut builder = regex::bytes::RegexBuilder::new(expression);
+    builder.unicode(false).size_limit(MAX_REGEX_BYTES).dfa_size_limit(MAX_REGEX_STATES).build().ok()
 }
 
 fn bytes(text: &SigmaString, units: Option<Encoder>) -> Result<Vec<u8>, BuildError> {

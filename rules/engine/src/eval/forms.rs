@@ -13,6 +13,10 @@ pub(crate) struct Forms {
     text: Vec<u8>,
     /// By place in the frame.
     known: Vec<Form>,
+    /// Which pairs of bytes stand in long values that were asked for often.
+    pairs: Vec<Box<PairSet>>,
+    /// How many of them are in use.
+    used: usize,
 }
 
 /// Where a folded value stands.
@@ -27,6 +31,39 @@ pub(crate) struct Form {
     end: u32,
     /// The other notation of an address; empty when there is none.
     other: (u32, u32),
+    /// How often somebody asked whether a text stands in it, and then its place in `pairs`, from [`OFTEN`].
+    asked: u32,
+}
+
+/// Values of at least so many bytes are long.
+const LONG: usize = 192;
+/// Questions after which the pairs of a long value are written down.
+const OFTEN: u32 = 4;
+
+/// Two bytes that stand side by side, each pair as one of 4,096 bits.
+#[derive(Debug, Clone)]
+struct PairSet([u64; 64]);
+
+impl PairSet {
+    #[inline]
+    fn place(pair: [u8; 2]) -> usize {
+        (u32::from(u16::from_le_bytes(pair)).wrapping_mul(0x9e37_79b1) >> 20) as usize
+    }
+
+    fn fill(&mut self, value: &[u8]) {
+        self.0.fill(0);
+        for pair in value.array_windows::<2>() {
+            let place = Self::place(*pair);
+            self.0[place / 64] |= 1 << (place % 64);
+        }
+    }
+
+    fn may_have(&self, text: &[u8]) -> bool {
+        text.array_windows::<2>().all(|pair| {
+            let place = Self::place(*pair);
+            self.0[place / 64] >> (place % 64) & 1 == 1
+        })
+    }
 }
 
 impl Forms {
@@ -37,6 +74,7 @@ impl Forms {
             self.stamp = frame.stamp();
             self.text.clear();
             self.known.clear();
+            self.used = 0;
         }
         self.known.resize(frame.len(), Form::default());
         is_new
@@ -85,6 +123,29 @@ impl Forms {
             first -= 1;
         }
         self.text.extend_from_slice(&digits[first..]);
+    }
+
+    /// Whether a text can stand in the value at this place: soon known of long values that many rules ask about.
+    pub(crate) fn may_have(&mut self, place: usize, text: &str) -> bool {
+        let Some(form) = self.known.get_mut(place) else { return true };
+        let length = (form.end - form.start) as usize;
+        if length < LONG || form.other.1 > 0 {
+            return true;
+        }
+        if form.asked < OFTEN {
+            form.asked += 1;
+            if form.asked < OFTEN {
+                return true;
+            }
+            form.asked += self.used as u32;
+            let value = form.start as usize..form.end as usize;
+            if self.used == self.pairs.len() {
+                self.pairs.push(Box::new(PairSet([0; 64])));
+            }
+            self.pairs[self.used].fill(&self.text[value]);
+            self.used += 1;
+        }
+        self.pairs[(form.asked - OFTEN) as usize].may_have(text.as_bytes())
     }
 
     /// The folded value, UTF-8.

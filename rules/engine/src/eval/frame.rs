@@ -78,7 +78,6 @@ const FILLS: u64 = 1 << 24;
 pub struct Frame<'a> {
     /// First value and number of values of each field; none when the field is absent.
     slots: Vec<(u32, u32)>,
-    touched: Vec<FieldId>,
     values: Vec<Datum<'a>>,
     /// By value: the field that it is found by, or [`NOBODY`].
     owners: Vec<u32>,
@@ -101,7 +100,6 @@ impl<'a> Frame<'a> {
             let Some(slot) = self.slots.get_mut(field.index()) else { return };
             if slot.1 == 0 {
                 *slot = (at, 1);
-                self.touched.push(field);
                 owner = field.0;
             } else if slot.0 + slot.1 == at {
                 slot.1 += 1;
@@ -148,11 +146,6 @@ impl<'a> Frame<'a> {
         self.slots.get(field.index()).is_some_and(|slot| slot.1 > 0)
     }
 
-    /// The fields that are there, in the order in which they were pushed.
-    pub fn fields(&self) -> &[FieldId] {
-        &self.touched
-    }
-
     /// Every text of the event, for searches that name no field.
     pub fn texts(&self) -> impl Iterator<Item = Datum<'a>> + '_ {
         self.values.iter().copied().filter(|datum| datum.is_text())
@@ -167,13 +160,14 @@ impl<'a> Frame<'a> {
 
     /// Empties it for the next event, which may live elsewhere; memory is kept.
     pub fn recycle<'b>(mut self) -> Frame<'b> {
-        for field in &self.touched {
-            self.slots[field.index()] = (0, 0);
+        for owner in &self.owners {
+            if let Some(slot) = self.slots.get_mut(*owner as usize) {
+                *slot = (0, 0);
+            }
         }
-        self.touched.clear();
         self.owners.clear();
-        let Self { slots, touched, values, owners, stamp } = self;
-        Frame { slots, touched, values: reuse(values), owners, stamp: next_stamp(stamp) }
+        let Self { slots, values, owners, stamp } = self;
+        Frame { slots, values: reuse(values), owners, stamp: next_stamp(stamp) }
     }
 }
 

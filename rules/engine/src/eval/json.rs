@@ -38,12 +38,16 @@ pub fn fill_from_text<'a>(frame: &mut Frame<'a>, names: &Names, wanted: &Wanted,
             Kind::Plain => names.find_bytes(name),
             _ => unescaped(name).and_then(|name| names.find_bytes(&name)),
         };
-        reader.expect(b':', "a name has no value")?;
-        if wanted.wants(field) {
-            let field = field.filter(|field| !frame.has(*field));
-            reader.value(frame, field)?;
-        } else {
+        reader.pass(b':', "a name has no value")?;
+        if !wanted.wants(field) {
             reader.skip()?;
+        } else {
+            let field = field.filter(|field| !frame.has(*field));
+            if reader.text.get(reader.at) == Some(&b'"') {
+                frame.push(field, reader.text()?);
+            } else {
+                reader.value(frame, field)?;
+            }
         }
         match reader.next() {
             Some(b',') => {}
@@ -69,8 +73,16 @@ impl<'a> Reader<'a> {
     }
 
     /// The next byte that is no white space; it stays.
-    #[inline]
+    #[inline(always)]
     fn peek(&mut self) -> Option<u8> {
+        match self.text.get(self.at) {
+            Some(byte) if *byte <= b' ' => self.peek_behind_space(),
+            other => other.copied(),
+        }
+    }
+
+    #[inline(never)]
+    fn peek_behind_space(&mut self) -> Option<u8> {
         loop {
             match self.text.get(self.at) {
                 Some(b' ' | b'\t' | b'\r' | b'\n') => self.at += 1,
@@ -79,8 +91,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Passes over one byte, and the white space around it.
+    #[inline(always)]
+    fn pass(&mut self, wanted: u8, what: &'static str) -> Result<(), TextError> {
+        self.expect(wanted, what)?;
+        self.peek();
+        Ok(())
+    }
+
     /// The next byte that is no white space.
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<u8> {
         let byte = self.peek();
         self.at += 1;
@@ -112,13 +132,18 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The string that begins here, as a value.
+    #[inline(always)]
+    fn text(&mut self) -> Result<Datum<'a>, TextError> {
+        let (text, kind) = self.string("a value is no JSON")?;
+        Ok(if kind == Kind::Plain { Datum::Text(text) } else { Datum::Escaped(text) })
+    }
+
     /// Adds a value of a field, or the values of a list.
-    #[inline]
     fn value(&mut self, frame: &mut Frame<'a>, field: Option<FieldId>) -> Result<(), TextError> {
         match self.peek() {
             Some(b'"') => {
-                let (text, kind) = self.string("")?;
-                frame.push(field, if kind == Kind::Plain { Datum::Text(text) } else { Datum::Escaped(text) });
+                frame.push(field, self.text()?);
                 Ok(())
             }
             Some(b'[') => self.list(frame, field),
@@ -160,8 +185,23 @@ impl<'a> Reader<'a> {
         &rest[..length]
     }
 
-    /// Passes over one value. Inside of lists and objects only strings and brackets are looked at.
+    /// Passes over one value.
+    #[inline(always)]
     fn skip(&mut self) -> Result<(), TextError> {
+        if self.text.get(self.at) != Some(&b'"') {
+            return self.skip_tree();
+        }
+        match self.quotes.string(self.at) {
+            Some((end, _)) => {
+                self.at = end + 1;
+                Ok(())
+            }
+            None => self.wrong("a string does not end"),
+        }
+    }
+
+    /// The same for any value. Inside of lists and objects only strings and brackets are looked at.
+    fn skip_tree(&mut self) -> Result<(), TextError> {
         let mut depth = 0usize;
         loop {
             match self.peek() {

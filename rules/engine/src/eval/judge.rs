@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use super::detail::{Found, Truth, explain_by};
 use super::forms::Forms;
 use super::frame::{Datum, Frame};
-use super::memo::{Key, Memo};
+use super::memo::{Key, Kind, Memo};
 use super::names::FieldId;
-use super::needles::Required;
 use super::needs::Needs;
+use super::pattern::Pattern;
 use super::program::{Atom, AtomId, Program, Scope};
 use super::reference::{atom_holds, trip};
 use super::scan::Scan;
@@ -218,13 +218,21 @@ impl Judge {
 
     /// Looks for triggers in the value at a place, unless the same value was searched before.
     fn scan(&self, scans: Scans<'_>, choice: &Choice, frame: &Frame<'_>, place: usize, scratch: &mut Scratch) {
-        let (value, is_escaped) = match frame.at(place) {
-            Datum::Text(value) => (value, false),
-            Datum::Escaped(value) => (value, true),
+        let digits;
+        let (value, kind) = match frame.at(place) {
+            Datum::Text(value) => (value, Kind::Text),
+            Datum::Escaped(value) => (value, Kind::Escaped),
+            // Numbers are no texts that a search for anything looks at.
+            _ if scans.0.is_none() => return,
+            Datum::Int(number) => {
+                digits = number.to_le_bytes();
+                (&digits[..], Kind::Number)
+            }
             _ => return self.scan_anew((scans.0, None), choice, frame, place, scratch),
         };
+        let scans = if kind == Kind::Number { (scans.0, None) } else { scans };
         let number = |scan: Option<&Scan>| scan.map_or(0, Scan::number);
-        let Some(key) = Key::of((number(scans.0), number(scans.1)), value, is_escaped) else {
+        let Some(key) = Key::of((number(scans.0), number(scans.1)), value, kind) else {
             return self.scan_anew(scans, choice, frame, place, scratch);
         };
         let Scratch { memo, marks, .. } = scratch;
@@ -370,30 +378,29 @@ impl Scratch {
         }
     }
 
-    /// Whether an expression can find anything in a value: much cheaper than to ask it, and it often cannot.
-    fn allows(&mut self, required: &Required, frame: &Frame<'_>, place: usize) -> bool {
-        let form = self.forms.of(frame, place);
-        // Addresses have another notation, which the expression may fit; folding may have changed other values' lengths.
-        if !form.is_ascii || self.forms.other(form).is_some() {
-            return true;
-        }
-        let value = self.forms.folded(form);
-        let has = |text: &Box<str>| beffroi_simd::find(value, text.as_bytes()).is_some();
-        value.len() >= required.length && (required.any_of.is_empty() || required.any_of.iter().any(has))
-    }
-
     /// Whether one value passes, also in the other notation of an address.
     fn passes(&mut self, test: &Test, frame: &Frame<'_>, place: usize) -> bool {
         let datum = frame.at(place);
         if let Test::Folded(pattern) = test {
             let form = self.forms.of(frame, place);
+            if let Pattern::Contains(text) = pattern
+                && !self.forms.may_have(place, text)
+            {
+                return false;
+            }
             let fits = |text: &[u8]| pattern.fits(text);
             return !form.is_null && (fits(self.forms.folded(form)) || self.forms.other(form).is_some_and(fits));
         }
-        if let Test::Regex { required, .. } = test
-            && !self.allows(required, frame, place)
-        {
-            return false;
+        if let Test::Regex { required, ascii, .. } = test {
+            let form = self.forms.of(frame, place);
+            // Addresses have another notation, which the expression may fit.
+            if form.is_ascii && self.forms.other(form).is_none() {
+                let is_possible = !form.is_null && required.stands_in(self.forms.folded(form));
+                let Some(ascii) = ascii.as_ref().filter(|_| is_possible) else {
+                    return is_possible && test.holds(datum, &datum.text(), "");
+                };
+                return ascii.is_match(datum.text().as_bytes());
+            }
         }
         // None of the other tests looks at the folded text.
         let text = datum.text();

@@ -32,14 +32,23 @@ pub(crate) struct Key {
     hash: u64,
     /// Numbers of the scans, from 1; zero is none.
     scans: (u32, u32),
-    is_escaped: bool,
+    kind: Kind,
+}
+
+/// What the bytes of a value are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Kind {
+    #[default]
+    Text,
+    Escaped,
+    Number,
 }
 
 impl Key {
     /// The key of a value that these scans look at; none for values that are not kept.
     #[inline]
-    pub(crate) fn of(scans: (u32, u32), value: &[u8], is_escaped: bool) -> Option<Self> {
-        (value.len() <= MAX_VALUE).then(|| Self { hash: hash(value), scans, is_escaped })
+    pub(crate) fn of(scans: (u32, u32), value: &[u8], kind: Kind) -> Option<Self> {
+        (value.len() <= MAX_VALUE).then(|| Self { hash: hash(value), scans, kind })
     }
 
     fn place(self) -> usize {
@@ -80,14 +89,14 @@ mod tests {
     #[test]
     fn a_value_is_known_in_the_scan_that_saw_it_and_nowhere_else() {
         let mut memo = Memo::default();
-        let key = |scan| Key::of((scan, 0), b"/bin/sh", false).unwrap();
+        let key = |scan| Key::of((scan, 0), b"/bin/sh", Kind::Text).unwrap();
         assert_eq!(memo.find(key(1), b"/bin/sh"), None);
         memo.keep(key(1), b"/bin/sh", &[7]);
         assert_eq!(memo.find(key(1), b"/bin/sh"), Some(&[7][..]));
         assert_eq!(memo.find(key(2), b"/bin/sh"), None);
         assert_eq!(memo.find(key(1), b"/bin/bh"), None);
-        assert_eq!(memo.find(Key::of((1, 0), b"/bin/sh", true).unwrap(), b"/bin/sh"), None);
-        assert_eq!(Key::of((1, 0), &[0; MAX_VALUE + 1], false), None);
+        assert_eq!(memo.find(Key::of((1, 0), b"/bin/sh", Kind::Escaped).unwrap(), b"/bin/sh"), None);
+        assert_eq!(Key::of((1, 0), &[0; MAX_VALUE + 1], Kind::Text), None);
     }
 
     #[test]
@@ -95,7 +104,7 @@ mod tests {
         let mut memo = Memo::default();
         for number in 0..100_000u32 {
             let value = number.to_le_bytes();
-            memo.keep(Key::of((1, 0), &value, false).unwrap(), &value, &[number]);
+            memo.keep(Key::of((1, 0), &value, Kind::Text).unwrap(), &value, &[number]);
         }
         assert_eq!(memo.places.len(), PLACES);
     }

@@ -109,6 +109,12 @@ impl Required {
         let any_of = best.into_iter().map(String::into_boxed_str).collect();
         Self { length: hir.properties().minimum_len().unwrap_or(0), any_of }
     }
+
+    /// Whether a folded ASCII value has it: much cheaper than to ask the expression, and it often has not.
+    pub(crate) fn stands_in(&self, value: &[u8]) -> bool {
+        let has = |text: &Box<str>| beffroi_simd::find(value, text.as_bytes()).is_some();
+        value.len() >= self.length && (self.any_of.is_empty() || self.any_of.iter().any(has))
+    }
 }
 
 /// The texts that everything begins or ends with that an expression finds in ASCII values.

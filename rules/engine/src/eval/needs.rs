@@ -1,8 +1,10 @@
 //! Which few atoms must be looked at to know that a rule cannot match: its *trigger*, a set of which at least one holds
 //! whenever the rule matches. A rule is judged only when an atom of its trigger holds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
 
+use super::filter::GRAM;
 use super::needles::{Needle, Needles, Place, is_worth};
 use super::program::{AtomId, CoreRule, Expr, Program};
 use super::scan::Rarity;
@@ -108,9 +110,46 @@ impl<'a> Needs<'a> {
     }
 }
 
+/// Texts that stand in most events of ordinary machines: a rule is better chosen by anything else. Folders of systems and
+/// users, endings of programs, and what version resources and command lines say of nearly everything.
+const COMMON: [&str; 22] = [
+    "c:\\windows\\system32\\",
+    "\\windows\\syswow64\\",
+    "c:\\program files (x86)\\",
+    "c:\\program files\\",
+    "c:\\programdata\\microsoft\\windows\\",
+    "c:\\users\\administrator\\appdata\\local\\temp\\",
+    "c:\\users\\public\\",
+    "\\appdata\\roaming\\microsoft\\windows\\",
+    "\\microsoft\\windows\\currentversion\\",
+    "hklm\\software\\microsoft\\windows nt\\",
+    "hkcu\\software\\classes\\",
+    "hklm\\system\\currentcontrolset\\services\\",
+    "\\registry\\machine\\",
+    "microsoft corporation",
+    "microsoft\u{ae} windows\u{ae} operating system",
+    "nt authority\\system",
+    ".exe\"",
+    ".dll ",
+    "/usr/local/bin/",
+    "/usr/lib/",
+    "/usr/sbin/",
+    "/home/",
+];
+/// What judging by a common text costs, in what a rare one costs.
+const COMMONNESS: f64 = 40.0;
+
+/// Whether all of a text is made of what stands nearly everywhere.
+fn is_common(text: &str) -> bool {
+    static GRAMS: LazyLock<HashSet<&[u8]>> =
+        LazyLock::new(|| COMMON.iter().flat_map(|text| text.as_bytes().windows(GRAM)).collect());
+    text.len() >= GRAM && text.as_bytes().windows(GRAM).all(|gram| GRAMS.contains(gram))
+}
+
 /// Long texts are rare. Short ones inside of a value need a pass of their own and stand nearly everywhere.
 fn price(needle: &Needle) -> f64 {
     let length = needle.text.len().max(1) as f64;
+    let length = if is_common(&needle.text) { length / COMMONNESS } else { length };
     match (needle.place, needle.text.len()) {
         (Place::Inside, 0 | 1) => 1_000.0,
         (Place::Inside, 2 | 3) => 100.0 / length,

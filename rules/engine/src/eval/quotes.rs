@@ -20,6 +20,18 @@ pub(crate) enum Kind {
     Odd,
 }
 
+impl Kind {
+    /// By the backslashes and the odd escapes of a string.
+    #[inline]
+    fn of(slashes: u64, odd: u64) -> Self {
+        match (slashes, odd) {
+            (0, _) => Self::Plain,
+            (_, 0) => Self::Escaped,
+            _ => Self::Odd,
+        }
+    }
+}
+
 /// Reads strings off a text, from its beginning to its end.
 pub(crate) struct Quotes<'a> {
     text: &'a [u8],
@@ -108,8 +120,22 @@ impl<'a> Quotes<'a> {
 
     /// Where the string ends whose opening quote stands at this place, and what is in it. None where none begins there or
     /// it does not end.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn string(&mut self, opening: usize) -> Option<(usize, Kind)> {
+        let first = self.quotes.trailing_zeros();
+        let after = self.quotes & self.quotes.wrapping_sub(1);
+        // Most strings end in the block that they begin in.
+        if after == 0 || self.block + first as usize != opening {
+            return self.long(opening);
+        }
+        let end = after.trailing_zeros();
+        self.quotes = after & (after - 1);
+        let inside = (1 << end) - (1 << first);
+        Some((self.block + end as usize, Kind::of(self.slashes & inside, self.odd & inside)))
+    }
+
+    /// The same for any string.
+    fn long(&mut self, opening: usize) -> Option<(usize, Kind)> {
         if self.next() != Some(opening) {
             return None;
         }
@@ -126,12 +152,7 @@ impl<'a> Quotes<'a> {
         let end = self.quotes.trailing_zeros();
         self.quotes &= self.quotes - 1;
         let inside = from & ((1 << end) - 1);
-        let kind = match (slashes | self.slashes & inside, odd | self.odd & inside) {
-            (0, _) => Kind::Plain,
-            (_, 0) => Kind::Escaped,
-            _ => Kind::Odd,
-        };
-        Some((self.block + end as usize, kind))
+        Some((self.block + end as usize, Kind::of(slashes | self.slashes & inside, odd | self.odd & inside)))
     }
 }
 

@@ -124,6 +124,8 @@ pub enum Test {
     Regex {
         /// The expression.
         regex: Regex,
+        /// The same for ASCII values, far smaller because its classes are; none where it names letters beyond ASCII.
+        ascii: Option<regex::bytes::Regex>,
         /// What a value must have for it to find something.
         required: Required,
     },
