@@ -51,7 +51,7 @@ pub use detector::{CompileError, Detector, RuleMatch, SigmaDetector, compile};
 pub use inert::InertRule;
 pub use logsource::RuleLogsource;
 pub use problem::RuleProblem;
-pub use records::{RecordDetector, RecordJudge, RecordMatch, RecordView};
+pub use records::{FlatText, Glance, RecordDetector, RecordJudge, RecordMatch, RecordView};
 pub use rule::{Correlation, Rule, RuleSet};
 pub use view::field_of as field_of_audit;
 pub use why::Why;

@@ -8,6 +8,8 @@
 //!
 //! A rule that panics is counted, and the other rules still judge the record.
 
+mod glance;
+
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -20,6 +22,11 @@ use crate::detector::CompileError;
 use crate::eval::{Builder, Frame, Judge, Program, Scratch, explain, fill_from_json, reference};
 use crate::limits::MAX_MATCHED_FIELDS;
 use crate::rule::RuleSet;
+use crate::windows;
+
+pub use glance::{FlatText, Glance};
+
+use glance::Sight;
 
 /// Routes that one judge remembers. Files of one logsource need one; a hostile file can name a new service in every
 /// record, and then they are looked up again.
@@ -38,6 +45,18 @@ pub struct RecordView<'a> {
     pub service: &'a str,
     /// Fields that have a second name in this view: (new, existing). A field that has the new name already keeps it.
     pub renamed: &'a [(&'a str, &'a str)],
+}
+
+impl RecordView<'_> {
+    /// Its names, so that no two views write the same.
+    fn write_key(&self, key: &mut String) {
+        [self.product, self.category, self.service].into_iter().for_each(|part| push_part(key, part));
+    }
+}
+
+fn push_part(key: &mut String, part: &str) {
+    key.push_str(part);
+    key.push('\0');
 }
 
 /// One rule that matched one record.
@@ -74,7 +93,10 @@ pub struct RecordJudge<'d> {
     scratch: Scratch,
     frame: Frame<'static>,
     routes: HashMap<String, Arc<[usize]>>,
+    sights: HashMap<String, Arc<Sight>>,
     key: String,
+    /// A copy of the text that is looked at, in which escapes are undone.
+    text: Vec<u8>,
 }
 
 impl RecordDetector {
@@ -92,7 +114,9 @@ impl RecordDetector {
             let key = [lower(&source.product), lower(&source.category), lower(&source.service)];
             groups.entry(key).or_default().push(place);
         }
-        let program = builder.finish();
+        let mut program = builder.finish();
+        // Fields that are read under a second name need a number even where no rule reads them under their first.
+        windows::SECOND_NAMES.iter().for_each(|(_, existing)| _ = program.names.intern(existing));
         let buckets = groups.into_iter().map(|([product, category, service], rules)| {
             let judge = Judge::new(&program, &rules).map_err(|error| CompileError::Automaton(error.to_string()))?;
             Ok(Bucket { product, category, service, judge, rules })
@@ -107,7 +131,9 @@ impl RecordDetector {
             scratch: Scratch::default(),
             frame: Frame::new(&self.program.names),
             routes: HashMap::new(),
+            sights: HashMap::new(),
             key: String::new(),
+            text: Vec::new(),
         }
     }
 
@@ -199,9 +225,7 @@ impl RecordJudge<'_> {
 
     fn route(&mut self, view: &RecordView<'_>) -> Arc<[usize]> {
         self.key.clear();
-        for part in [view.product, "\0", view.category, "\0", view.service] {
-            self.key.push_str(part);
-        }
+        view.write_key(&mut self.key);
         if let Some(known) = self.routes.get(&self.key) {
             return Arc::clone(known);
         }

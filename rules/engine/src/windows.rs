@@ -82,6 +82,16 @@ pub struct View {
     pub renamed: &'static [(&'static str, &'static str)],
 }
 
+/// Second names that fields get, in whatever view: (new, existing).
+pub const SECOND_NAMES: [(&str, &str); 6] =
+    [OF_FORWARDERS[0], OF_FORWARDERS[1], OF_NEW_PROCESSES[0], OF_NEW_PROCESSES[1], OF_ANTIVIRUS[0], OF_ANTIVIRUS[1]];
+/// What log forwarders call otherwise than the event log does: (new, existing).
+pub const OF_FORWARDERS: [(&str, &str); 2] = [("Provider_Name", "SourceName"), ("Computer", "Hostname")];
+/// What the security log calls otherwise than Sysmon does.
+const OF_NEW_PROCESSES: [(&str, &str); 2] = [("Image", "NewProcessName"), ("ParentImage", "ParentProcessName")];
+/// What Defender calls otherwise than rules for any antivirus do.
+const OF_ANTIVIRUS: [(&str, &str); 2] = [("Signature", "ThreatName"), ("Filename", "Path")];
+
 /// The event as a flat object. Understood are the Event/System/EventData tree, flat objects of log forwarders, and
 /// Winlogbeat 6; anything else is taken as it is, without its objects.
 pub fn flatten(event: &Map<String, Json>) -> Map<String, Json> {
@@ -93,8 +103,7 @@ pub fn flatten(event: &Map<String, Json>) -> Map<String, Json> {
         return from_winlogbeat(event);
     }
     let mut flat: Map<String, Json> = event.iter().filter_map(|(name, value)| Some((name.clone(), scalar(value)?))).collect();
-    copy(&mut flat, "SourceName", "Provider_Name");
-    copy(&mut flat, "Hostname", "Computer");
+    OF_FORWARDERS.iter().for_each(|(new, existing)| copy(&mut flat, existing, new));
     spaceless(&mut flat);
     flat
 }
@@ -195,8 +204,8 @@ pub fn views(event: &Map<String, Json>) -> Vec<View> {
     let kind = event.get("EventType").and_then(Json::as_str).unwrap_or_default();
     let categories = service.zip(id).map_or(&[][..], |(service, id)| categories(service, id, kind));
     let renamed = |category: &str| match (service, category) {
-        (Some("security"), "process_creation") => &[("Image", "NewProcessName"), ("ParentImage", "ParentProcessName")][..],
-        (Some("windefend"), "antivirus") => &[("Signature", "ThreatName"), ("Filename", "Path")][..],
+        (Some("security"), "process_creation") => &OF_NEW_PROCESSES[..],
+        (Some("windefend"), "antivirus") => &OF_ANTIVIRUS[..],
         _ => &[][..],
     };
     if categories.is_empty() {

@@ -13,7 +13,7 @@ use crate::record::{Body, Record};
 use crate::trouble::{Code, Trouble, Troubles};
 
 /// Names of the time of an event, the surest first.
-const TIMES: [&str; 10] =
+pub(crate) const TIMES: [&str; 10] =
     ["ts", "TimeCreated", "SystemTime", "@timestamp", "UtcTime", "EventTime", "TimeGenerated", "timestamp", "eventTime", "time"];
 
 /// The record that stands in these bytes.

@@ -25,6 +25,7 @@
 mod audit;
 mod block;
 mod evtx;
+mod flat;
 mod format;
 mod input;
 mod json;
@@ -38,9 +39,10 @@ mod syscalls;
 mod trouble;
 
 pub use block::Block;
+pub use flat::Flat;
 pub use format::Format;
 pub use input::{Input, Inputs, Opened, find};
-pub use parse::Options;
+pub use parse::{Options, Taker};
 pub use read::blocks;
 pub use record::{Body, Part, Record, View};
 pub use trouble::{Code, Trouble, Troubles};

@@ -3,6 +3,7 @@
 use beffroi_schema::batch::{Contents, Envelope};
 
 use crate::block::{Block, Content, Piece};
+use crate::flat::{Flat, Looker};
 use crate::format::Format;
 use crate::record::{Body, Part, Record, View};
 use crate::split::lines::lines;
@@ -18,33 +19,75 @@ pub struct Options {
     pub logsource: Option<View>,
 }
 
+/// Whoever takes records. A closure takes every one.
+pub trait Taker {
+    /// Whether [`Taker::glance`] is to be asked: looking costs something where all records are taken anyway.
+    const GLANCES: bool;
+
+    /// Looks at a flat record before it is read whole. True when it shall be read and taken; else all is known of it that
+    /// was wanted.
+    fn glance(&mut self, flat: &Flat<'_>) -> bool;
+
+    /// Takes a record.
+    fn take(&mut self, record: Record);
+}
+
+impl<F: FnMut(Record)> Taker for F {
+    const GLANCES: bool = false;
+
+    fn glance(&mut self, _flat: &Flat<'_>) -> bool {
+        true
+    }
+
+    fn take(&mut self, record: Record) {
+        self(record);
+    }
+}
+
+/// Reads JSON records, after a look where one is wanted.
+struct Objects<'o> {
+    options: &'o Options,
+    looker: Option<Looker>,
+}
+
+impl<'o> Objects<'o> {
+    fn new<T: Taker>(options: &'o Options) -> Self {
+        Self { options, looker: T::GLANCES.then(|| Looker::new(options)) }
+    }
+
+    fn read(&mut self, bytes: &[u8], number: u64, troubles: &mut Troubles, taker: &mut impl Taker) {
+        let flat = self.looker.as_mut().and_then(|looker| looker.look(bytes));
+        if flat.is_none_or(|flat| taker.glance(&flat)) {
+            json::record(bytes, number, self.options, troubles).into_iter().for_each(|record| taker.take(record));
+        }
+    }
+}
+
 impl Block {
-    /// Gives every record to `each`, in the order of the file, and says what could not be read.
-    pub fn records(self, options: &Options, mut each: impl FnMut(Record)) -> Troubles {
+    /// Gives every record to a taker, in the order of the file, and says what could not be read.
+    pub fn records<T: Taker>(self, options: &Options, mut taker: T) -> Troubles {
         let mut troubles = self.troubles;
+        let mut objects = Objects::new::<T>(options);
         match self.content {
-            Content::Lines { bytes, first, is_json } => {
-                for (number, line) in lines(&bytes, first) {
-                    let record = match is_json {
-                        true => json::record(line, number, options, &mut troubles),
-                        false => Some(log_line::record(line, number, options, &mut troubles)),
-                    };
-                    record.into_iter().for_each(&mut each);
-                }
+            Content::Lines { bytes, first, is_json: true } => {
+                lines(&bytes, first).for_each(|(number, line)| objects.read(line, number, &mut troubles, &mut taker));
+            }
+            Content::Lines { bytes, first, is_json: false } => {
+                let mut record = |(number, line)| log_line::record(line, number, options, &mut troubles);
+                lines(&bytes, first).for_each(|line| taker.take(record(line)));
             }
             Content::Values { bytes, values } => {
-                for Piece { at, number } in values {
-                    json::record(&bytes[at], number, options, &mut troubles).into_iter().for_each(&mut each);
-                }
+                values.into_iter().for_each(|Piece { at, number }| objects.read(&bytes[at], number, &mut troubles, &mut taker));
             }
             Content::Audit { bytes, lines, events } => {
-                for event in events {
-                    audit_event(&bytes, &lines[event], options, &mut troubles).into_iter().for_each(&mut each);
-                }
+                let mut record = |event| audit_event(&bytes, &lines[event], options, &mut troubles);
+                events.into_iter().filter_map(&mut record).for_each(|record| taker.take(record));
             }
-            Content::Chunk { bytes, records } => evtx::records(&bytes, &records, options, &mut troubles, &mut each),
+            Content::Chunk { bytes, records } => {
+                evtx::records(&bytes, &records, options, &mut troubles, &mut |record| taker.take(record));
+            }
             Content::Batch { bytes } => match batch(&bytes) {
-                Ok(records) => records.into_iter().for_each(each),
+                Ok(records) => records.into_iter().for_each(|record| taker.take(record)),
                 Err(trouble) => troubles.push(trouble),
             },
         }

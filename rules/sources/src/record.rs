@@ -67,6 +67,11 @@ impl View {
         Self { product: Cow::Borrowed(product), category: Cow::Borrowed(category), service: Cow::Borrowed(service), renamed: &[] }
     }
 
+    /// The views of an event of Windows, from its flat form.
+    pub(crate) fn all_of_windows(fields: &Map<String, Json>) -> Vec<Self> {
+        windows::views(fields).iter().map(Self::of_windows).collect()
+    }
+
     /// The same, with the second names that the table of Windows knows for it.
     fn of_windows(view: &windows::View) -> Self {
         let named = Self::named("windows", view.category.unwrap_or_default(), view.service.unwrap_or_default());
@@ -82,7 +87,7 @@ impl Record {
 
     /// A record of Windows, from its flat form.
     pub(crate) fn of_windows(number: u64, time_us: Option<i64>, fields: Map<String, Json>) -> Self {
-        let views = windows::views(&fields).iter().map(View::of_windows).collect();
+        let views = View::all_of_windows(&fields);
         let id = ["EventRecordID", "RecordNumber"].iter().find_map(|name| fields.get(*name)?.as_u64());
         Self { event_record_id: id, ..Self::flat(number, time_us, views, fields) }
     }

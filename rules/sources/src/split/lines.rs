@@ -47,7 +47,7 @@ impl<R: Read> LineBlocks<R> {
                 self.skip(&mut bytes);
                 from = 0;
             }
-            if let Some(end) = bytes[from..].iter().rposition(|byte| *byte == b'\n') {
+            if let Some(end) = memchr::memrchr(b'\n', &bytes[from..]) {
                 self.rest = bytes.split_off(from + end + 1);
                 break;
             }
@@ -66,7 +66,7 @@ impl<R: Read> LineBlocks<R> {
 
     /// Throws away the rest of a line that is too long.
     fn skip(&mut self, bytes: &mut Vec<u8>) {
-        match bytes.iter().position(|byte| *byte == b'\n') {
+        match memchr::memchr(b'\n', bytes) {
             Some(end) => {
                 bytes.drain(..=end);
                 self.skipping = false;
@@ -81,14 +81,15 @@ impl<R: Read> LineBlocks<R> {
             return None;
         }
         let first = self.line;
-        self.line += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.line += memchr::memchr_iter(b'\n', &bytes).count() as u64;
         Some(Block { content: Content::Lines { bytes, first, is_json: self.is_json }, troubles })
     }
 }
 
 /// Each line of a block that is not blank, with its number.
 pub(crate) fn lines(bytes: &[u8], first: u64) -> impl Iterator<Item = (u64, &[u8])> {
-    let numbered = bytes.split(|byte| *byte == b'\n').zip(first..);
+    let ends = memchr::memchr_iter(b'\n', bytes).chain(std::iter::once(bytes.len()));
+    let numbered = ends.scan(0, |start, end| Some(&bytes[std::mem::replace(start, end + 1)..end])).zip(first..);
     numbered
         .map(|(line, number)| (number, line.strip_suffix(b"\r").unwrap_or(line)))
         .filter(|(_, line)| !line.trim_ascii().is_empty())

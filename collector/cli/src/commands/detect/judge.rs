@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use beffroi_engine::{CompileError, Detector, RecordJudge, RecordMatch, RecordView};
-use beffroi_sources::{Block, Body, Record, Trouble, Troubles};
+use beffroi_engine::{CompileError, Detector, Glance, RecordJudge, RecordMatch, RecordView};
+use beffroi_sources::{Block, Body, Flat, Record, Taker, Trouble, Troubles, View};
 use serde_json::{Map, Value};
 
 use super::options::Asked;
@@ -73,6 +73,38 @@ pub struct Judge<'s> {
 /// The rules that match a record, each with the part of it that they match; none where no rule is meant for it.
 type Matches = Option<Vec<(usize, RecordMatch)>>;
 
+/// A block that is being judged.
+struct Taking<'t, 's> {
+    judge: &'t mut Judge<'s>,
+    input: usize,
+    judged: &'t mut Judged,
+}
+
+impl Taker for Taking<'_, '_> {
+    const GLANCES: bool = true;
+
+    fn glance(&mut self, flat: &Flat<'_>) -> bool {
+        let Judge { shared, records, .. } = &mut *self.judge;
+        if shared.asked.asks_times() && !shared.asked.covers(flat.time_us()) {
+            self.judged.outside += 1;
+            return false;
+        }
+        let views: Vec<RecordView<'_>> = flat.views().iter().map(View::as_engine).collect();
+        match records.glance(flat.text(), &views) {
+            Glance::Perhaps => return true,
+            Glance::NoMatch => {}
+            Glance::NoRule => self.judged.unclaimed += 1,
+        }
+        self.judged.events += 1;
+        false
+    }
+
+    fn take(&mut self, record: Record) {
+        let place = Place { input: self.input, record: record.number, file: Arc::clone(&self.judged.file) };
+        self.judge.record(&record, place, self.judged);
+    }
+}
+
 impl<'s> Judge<'s> {
     /// For one thread.
     pub fn new(shared: &'s Shared) -> Self {
@@ -86,11 +118,8 @@ impl<'s> Judge<'s> {
             Ok(block) => block,
             Err(trouble) => return Judged { ended: Some(trouble), ..judged },
         };
-        let troubles = block.records(&self.shared.asked.reading, |record| {
-            let place = Place { input: work.input, record: record.number, file: Arc::clone(&work.file) };
-            self.record(&record, place, &mut judged);
-        });
-        judged.troubles = troubles;
+        let reading = &self.shared.asked.reading;
+        judged.troubles = block.records(reading, Taking { judge: self, input: work.input, judged: &mut judged });
         judged
     }
 
