@@ -8,7 +8,7 @@ use crate::output::Form;
 
 pub use access::{Audit, Token};
 pub use bus::{Bus, BusStart, BusTopic};
-pub use detect::Detect;
+pub use detect::{Detect, Reading};
 pub use key::{Algorithm, Key, KeyOperator, KeyRoot, NewPassphrase, Passphrase};
 pub use scan::{Papers, Scan, ScanStart, Signer};
 
@@ -312,11 +312,14 @@ pub enum Rules {
     Explain {
         /// A rule file.
         rule: PathBuf,
-        /// A file with events as flat JSON objects (`events search -o ndjson`), or - for standard input.
+        /// A file of events, in any form that `detect` reads, or - for standard input.
         event: PathBuf,
-        /// Which of its events, from 1.
-        #[arg(long, default_value_t = 1, value_name = "N")]
-        record: usize,
+        /// Which of them, as `detect` numbers its records: by line, in an event log or batch by ordinal (default: the first).
+        #[arg(long, value_name = "N")]
+        record: Option<u64>,
+        /// How the file is read.
+        #[command(flatten)]
+        reading: Reading,
     },
     /// What rules would have found in the events that are stored. They are judged here, not on a server.
     Backtest {

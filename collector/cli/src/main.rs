@@ -57,7 +57,9 @@ fn run(arguments: Arguments) -> Outcome {
         Verb::Rules(Rules::Check { paths }) => return rules::check(&output, paths),
         Verb::Rules(Rules::Test { folder }) => return rules::test(&output, folder),
         Verb::Rules(Rules::Inert { paths }) => return rules::inert(&output, paths),
-        Verb::Rules(Rules::Explain { rule, event, record }) => return rules::explain(&output, rule, event, *record),
+        Verb::Rules(Rules::Explain { rule, event, record, reading }) => {
+            return rules::explain(&output, rule, event, *record, reading);
+        }
         Verb::Rules(Rules::Coverage { paths, navigator }) => return rules::coverage(&output, paths, navigator.as_deref()),
         Verb::Detect(arguments) => return detect::run(&output, arguments),
         Verb::Key(verb) if !matches!(verb, Key::Publish { .. }) => return key::run(&output, verb),

@@ -260,7 +260,7 @@ fn correlations_count_over_files_and_their_rules_stay_silent() {
     desk.write(
         "rules/burst.yml",
         "title: Burst of shells\nid: 7f3f3c5e-8a8e-4a57-9c56-0d8f6f3a1b09\nlevel: critical\ncorrelation:\n  type: event_count\n  \
-         rules: [7f3f3c5e-8a8e-4a57-9c56-0d8f6f3a1b01]\n  group-by: [host]\n  timespan: 1m\n  condition: {gte: 3}\n",
+         rules: [7f3f3c5e-8a8e-4a57-9c56-0d8f6f3a1b01]\n  group-by: [Computer]\n  timespan: 1m\n  condition: {gte: 3}\n",
     );
     let one = desk.write("1.json", ndjson(&[start(30), start(10)]));
     let two = desk.write("2.json", ndjson(&[start(20), flat(1, "x -enc y")]));
@@ -270,7 +270,7 @@ fn correlations_count_over_files_and_their_rules_stay_silent() {
     let burst = &found[1];
     assert_eq!(
         (&burst["kind"], &burst["group"], &burst["level"]),
-        (&json!("correlation"), &json!({"host": "app-07"}), &json!("critical"))
+        (&json!("correlation"), &json!({"Computer": "app-07"}), &json!("critical"))
     );
     assert_eq!(
         (&burst["file"], &burst["record"], &burst["event_time"]),

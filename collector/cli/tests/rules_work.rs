@@ -65,8 +65,59 @@ fn an_event_for_other_rules_says_so_and_bad_input_says_what() {
     let ran = run(&["rules", "explain", "--record", "2"], &[&rule, &file]);
     assert!(ran.code == Some(3) && ran.talk.contains("no record 2"), "{ran:?}");
     std::fs::write(&file, "{\"category\": \"no_such\"}").unwrap();
-    let ran = run(&["rules", "explain"], &[&rule, &file]);
+    let ran = run(&["rules", "explain", "--format", "events"], &[&rule, &file]);
     assert!(ran.code == Some(3) && ran.talk.contains("no_such"), "{ran:?}");
+    std::fs::write(&file, "").unwrap();
+    let ran = run(&["rules", "explain"], &[&rule, &file]);
+    assert!(ran.code == Some(3) && ran.talk.contains("it holds no event"), "{ran:?}");
+    let ran = run(&["rules", "explain"], &[&rule, &folder.path().join("nowhere")]);
+    assert!(ran.code == Some(3) && ran.talk.contains("nowhere"), "{ran:?}");
+}
+
+#[test]
+fn whatever_detect_reads_is_explained_by_the_number_that_detect_gives_it() {
+    let (folder, rule) = folder();
+    let text =
+        "title: x\nid: 7f3f3c5e-8a8e-4a57-9c56-0d8f6f3a1b0X\nlogsource: LOGSOURCE\ndetection: {s: SELECTION, condition: s}\n";
+    let tree =
+        json!({"Event": {"System": {"EventID": 4688, "Channel": "Security"}, "EventData": {"NewProcessName": "C:\\x.exe"}}});
+    let audit = "type=SYSCALL msg=audit(1795255200.155:7): arch=c000003e syscall=59 exe=\"/usr/bin/tar\"\n\
+        type=EXECVE msg=audit(1795255200.155:7): argc=3 a0=\"tar\" a1=2D63 a2=\"x\"\ntype=EOE msg=audit(1795255200.155:7):\n";
+    let lines = "Nov 21 10:00:00 app-07 cron[1]: x\nNov 21 10:00:00 app-07 sshd[1]: Failed password for bob\n";
+    let starts = "{product: windows, category: process_creation}";
+    for (options, events, logsource, selection, told) in [
+        (&[][..], format!("{tree}\n"), starts, "{Image|endswith: '\\x.exe'}", "): matches"),
+        (&["--record", "2"][..], audit.into(), "{product: linux, service: auditd}", "{type: EXECVE, a0: tar}", "): matches"),
+        (&["--record", "2"][..], lines.into(), "{product: linux, service: sshd}", "[Failed password]", "): matches"),
+        (
+            &[][..],
+            lines.into(),
+            "{product: linux, service: sshd}",
+            "[Failed password]",
+            "the event is linux cron or linux syslog",
+        ),
+        (&[][..], "{\"Image\": \"x\"}\n".into(), starts, "{Image: x}", "the event is of no logsource that is known (--logsource"),
+        (
+            &["--logsource", "product=windows,category=process_creation"][..],
+            "{\"Image\": \"x\"}\n".into(),
+            starts,
+            "{Image: x}",
+            "): matches",
+        ),
+        (
+            &["--format", "lines"][..],
+            format!("{tree}\n"),
+            starts,
+            "{Image: x}",
+            "the rule is for windows process_creation, the event is linux",
+        ),
+    ] {
+        std::fs::write(&rule, text.replace("LOGSOURCE", logsource).replace("SELECTION", selection)).unwrap();
+        let file = folder.path().join("events");
+        std::fs::write(&file, &events).unwrap();
+        let ran = run(&[&["rules", "explain", "-o", "table"], options].concat(), &[&rule, &file]);
+        assert!(ran.code == Some(0) && ran.out.contains(told), "{options:?} {events} {ran:?}");
+    }
 }
 
 #[test]
@@ -116,7 +167,7 @@ fn a_backtest_judges_every_stored_event_once() {
     let rows: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!((&rows[0]["matches"], &rows[0]["hosts"]), (&json!(1_200), &json!(3)), "{rows}");
     assert_eq!(rows[0]["samples"].as_array().unwrap().len(), 3);
-    assert!(ran.talk.contains("12000 events") && ran.talk.contains("1 of 1 rules match"), "{}", ran.talk);
+    assert!(ran.talk.contains("12000 events") && ran.talk.contains("1 of 1 rules and 0 correlations match"), "{}", ran.talk);
     let searches = stub.calls();
     assert!(searches.len() < 60 && searches.iter().all(|call| call.path == "/v1/events/search"), "{}", searches.len());
 }
@@ -139,4 +190,41 @@ fn a_moment_with_more_events_than_one_answer_is_told_and_not_passed_over_in_sile
         "2026-11-21T10:00:00.000002Z",
     ]);
     assert!(ran.code == Some(4) && ran.talk.contains("2 moments hold more events than one answer"), "{ran:?}");
+}
+
+#[test]
+fn a_backtest_runs_correlations_over_the_hosts_that_the_store_names() {
+    let (_folder, rule) = folder();
+    let several = "---\ntitle: Shells\nid: 7f3f3c5e-8a8e-4a57-9c56-0d8f6f3a1b02\nstatus: test\nlevel: critical\ncorrelation:\n  \
+        type: event_count\n  rules: [7f3f3c5e-8a8e-4a57-9c56-0d8f6f3a1b01]\n  group-by: [Computer]\n  timespan: 1h\n  condition: {gte: 3}\n";
+    std::fs::write(&rule, format!("{RULE}{several}")).unwrap();
+    // The host with the id ...2 has three shells within an hour, the others have one or two, in whatever order they come.
+    let shells = [(2, 50), (1, 10), (2, 10), (0, 0), (1, 59), (2, 30)];
+    let stub = Stub::new(move |call: &Call| {
+        let time = |name: &str| call.body[name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        let received: jiff::Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+        let event = |(number, (agent, minute)): (usize, &(u32, u32))| {
+            let mut event = started("/usr/sbin/nginx");
+            event["ts"] = format!("2026-11-21T10:{minute:02}:00Z").into();
+            (event["agent_id"], event["host"]) = (format!("{agent:032x}").into(), "pc".into());
+            (event["event_id"], event["tenant"]) = (format!("{agent:032x}-1-1-{number}").into(), "interieur".into());
+            event
+        };
+        let is_asked = (time("since")..time("until")).contains(&received);
+        let events: Vec<Value> = if is_asked { shells.iter().enumerate().map(event).collect() } else { Vec::new() };
+        (200, json!({ "events": events }))
+    });
+    let span = ["--since", "2026-11-21T00:00:00Z", "--until", "2026-11-22T00:00:00Z"];
+    let ran = stub.run(&[&["rules", "backtest", rule.to_str().unwrap(), "-o", "json"], &span[..]].concat());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let rows: Vec<Value> = serde_json::from_str(&ran.out).unwrap();
+    // The rule alerts nobody alone: the correlation does not say `generate`.
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!((&rows[0]["title"], &rows[0]["matches"], &rows[0]["hosts"]), (&json!("Shells"), &json!(1), &json!(1)));
+    assert_eq!(
+        (&rows[0]["first_ts"], &rows[0]["last_ts"]),
+        (&json!("2026-11-21T10:10:00.000000Z"), &json!("2026-11-21T10:50:00.000000Z"))
+    );
+    assert!(rows[0]["sample"].as_str().unwrap().starts_with("3 events, Computer=pc 0000"), "{rows:?}");
+    assert!(ran.talk.contains("1 of 1 rules and 1 correlations match"), "{}", ran.talk);
 }

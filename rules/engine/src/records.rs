@@ -9,6 +9,7 @@
 //! A rule that panics is counted, and the other rules still judge the record.
 
 mod glance;
+mod why;
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -93,7 +93,7 @@ impl Looker {
         }
         self.read(text)?;
         let has = |name: &str| self.find(text, name).is_some();
-        let is_own = has("ts") && (has("category") || has("product"));
+        let is_own = has("category") || has("product");
         let is_windows = self.find(text, "Channel").is_some_and(|member| text[member.value.start] == b'"');
         let is_other_windows = has("event_data") || has("log_name");
         let is_respelled = is_windows && self.members.iter().any(|member| text[member.name.clone()].contains(&b' '));

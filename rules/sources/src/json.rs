@@ -3,13 +3,13 @@
 
 use beffroi_engine::windows;
 use beffroi_schema::json::parse_time;
-use beffroi_schema::{Category, Event, Product};
 use serde_json::{Map, Value as Json};
 
 use crate::format::Format;
 use crate::limits::{MAX_FLAT_DEPTH, MAX_FLAT_FIELDS};
+use crate::own::{self, OwnEvent};
 use crate::parse::Options;
-use crate::record::{Body, Record};
+use crate::record::Record;
 use crate::trouble::{Code, Trouble, Troubles};
 
 /// Names of the time of an event, the surest first.
@@ -41,9 +41,9 @@ fn object(bytes: &[u8], number: u64, troubles: &mut Troubles) -> Result<Map<Stri
 }
 
 fn of_object(object: Map<String, Json>, number: u64, options: &Options) -> Result<Record, Trouble> {
-    let is_own = options.format == Some(Format::Events) || (options.format.is_none() && is_own(&object));
+    let is_own = options.format == Some(Format::Events) || (options.format.is_none() && own::is_own(&object));
     if is_own && options.logsource.is_none() {
-        return own(object, number);
+        return of_ours(object, number);
     }
     let mut record = if is_windows(&object) {
         Record::of_windows(number, windows_time(&object), flattened(object))
@@ -57,20 +57,10 @@ fn of_object(object: Map<String, Json>, number: u64, options: &Options) -> Resul
     Ok(record)
 }
 
-/// An event of ours says when, and of what kind it is in Sigma's words.
-fn is_own(object: &Map<String, Json>) -> bool {
-    let named = |name: &str, known: &dyn Fn(&str) -> bool| object.get(name).and_then(Json::as_str).is_some_and(known);
-    object.contains_key("ts")
-        && (named("category", &|name| Category::from_name(name).is_some())
-            || named("product", &|name| Product::from_name(name).is_some()))
-}
-
-fn own(object: Map<String, Json>, number: u64) -> Result<Record, Trouble> {
+fn of_ours(object: Map<String, Json>, number: u64) -> Result<Record, Trouble> {
     let time_us = object.get("ts").and_then(parse_time);
-    let host = object.get("host").and_then(Json::as_str).map(ToString::to_string);
-    let event = Event::from_json(&Json::Object(object), 0);
-    let event = event.map_err(|error| Trouble::at(Code::Event, number, error.to_string()))?;
-    Ok(Record { number, event_record_id: None, time_us, views: Vec::new(), body: Body::Own(Box::new(event)), host })
+    let own = OwnEvent::from_json(object).map_err(|error| Trouble::at(Code::Event, number, error.to_string()))?;
+    Ok(Record::of_ours(number, time_us, own))
 }
 
 /// The tree of the event log, the flat form that names a channel, or that of Winlogbeat.
@@ -163,7 +153,7 @@ fn add(flat: &mut Map<String, Json>, name: String, value: Json) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::View;
+    use crate::record::{Body, View};
     use serde_json::json;
 
     fn read(text: &str) -> (Option<Record>, Troubles) {
@@ -226,7 +216,7 @@ mod tests {
     fn an_event_of_ours_is_known_by_its_time_and_its_kind() {
         let object = json!({"ts": "2026-11-21T10:00:00Z", "category": "process_creation", "product": "linux", "Image": "/bin/sh", "host": "app-07"});
         let record = read(&object.to_string()).0.unwrap();
-        assert_eq!(record.own().map(|event| event.text(beffroi_schema::Field::IMAGE).into_owned()), Some("/bin/sh".into()));
+        assert_eq!(record.own().map(|own| own.event.text(beffroi_schema::Field::IMAGE).into_owned()), Some("/bin/sh".into()));
         assert_eq!((record.computer().as_deref(), record.time_us), (Some("app-07"), Some(1_795_255_200_000_000)));
         let options = Options { format: Some(Format::Events), ..Options::default() };
         let (record, troubles) = read_as(br#"{"category": "no_such"}"#, &options);

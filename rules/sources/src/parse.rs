@@ -1,10 +1,12 @@
 //! From blocks to records. This is the work that many threads share.
 
+use beffroi_schema::EventId;
 use beffroi_schema::batch::{Contents, Envelope};
 
 use crate::block::{Block, Content, Piece};
 use crate::flat::{Flat, Looker};
 use crate::format::Format;
+use crate::own::OwnEvent;
 use crate::record::{Body, Part, Record, View};
 use crate::split::lines::lines;
 use crate::trouble::{Code, Trouble, Troubles};
@@ -118,15 +120,20 @@ fn batch(bytes: &[u8]) -> Result<Vec<Record>, Trouble> {
         .map_err(|error| Trouble::whole(Code::Format, format!("neither an event log, nor text, nor a stored batch: {error}")))?;
     let opened = envelope.verify().and_then(|()| envelope.decode());
     let Contents { host, records } = opened.map_err(|error| Trouble::whole(Code::Batch, error.to_string()))?;
-    let events = records.into_iter().enumerate().filter_map(|(index, record)| match record {
-        beffroi_schema::batch::Record::Event(event) => Some(Record {
-            number: index as u64 + 1,
-            event_record_id: None,
-            time_us: Some(event.ts),
-            views: Vec::new(),
-            body: Body::Own(Box::new(event)),
-            host: Some(host.hostname.clone()).filter(|name| !name.is_empty()),
-        }),
+    let header = &envelope.header;
+    let id = |seq| EventId { agent: header.agent, epoch: header.epoch, stream: header.stream, seq };
+    let host = Some(host.hostname).filter(|name| !name.is_empty());
+    let events = records.into_iter().zip(1..).filter_map(|(record, number)| match record {
+        beffroi_schema::batch::Record::Event(event) => {
+            let own = OwnEvent {
+                tenant: Some(header.tenant.clone()),
+                host: host.clone(),
+                agent: Some(header.agent.to_string()),
+                event_id: Some(id(event.seq).to_string()),
+                event,
+            };
+            Some(Record::of_ours(number, Some(own.event.ts), own))
+        }
         _ => None,
     });
     Ok(events.collect())

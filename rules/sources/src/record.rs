@@ -5,8 +5,9 @@ use std::borrow::Cow;
 
 use beffroi_engine::RecordView;
 use beffroi_engine::windows;
-use beffroi_schema::Event;
 use serde_json::{Map, Value as Json};
+
+use crate::own::OwnEvent;
 
 /// A record.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +32,7 @@ pub enum Body {
     /// Flat objects that are judged one by one: one for most, one for each audit record of an audit event.
     Flat(Vec<Part>),
     /// An event of our own sensors.
-    Own(Box<Event>),
+    Own(Box<OwnEvent>),
 }
 
 /// One flat object.
@@ -92,6 +93,12 @@ impl Record {
         Self { event_record_id: id, ..Self::flat(number, time_us, views, fields) }
     }
 
+    /// An event of ours.
+    pub(crate) fn of_ours(number: u64, time_us: Option<i64>, own: OwnEvent) -> Self {
+        let host = own.host.clone();
+        Self { number, event_record_id: None, time_us, views: Vec::new(), body: Body::Own(Box::new(own)), host }
+    }
+
     /// Host that it came from.
     pub fn computer(&self) -> Option<String> {
         let named = ["Computer", "Hostname", "host", "HostName", "node", "SourceHostname", "hostname"];
@@ -112,7 +119,8 @@ impl Record {
     pub fn value(&self, name: &str) -> Option<Json> {
         match &self.body {
             Body::Flat(parts) => parts.iter().find_map(|part| part.fields.get(name)).cloned(),
-            Body::Own(event) => event.get_named(name).map(beffroi_schema::json::value_to_json),
+            Body::Own(own) if name == "event_id" => own.event_id.clone().map(Json::String),
+            Body::Own(own) => own.event.get_named(name).map(beffroi_schema::json::value_to_json),
         }
     }
 
@@ -130,14 +138,14 @@ impl Record {
                 [part] => Json::Object(part.fields.clone()),
                 parts => parts.iter().map(|part| Json::Object(part.fields.clone())).collect(),
             },
-            Body::Own(event) => Json::Object(event.to_json()),
+            Body::Own(own) => Json::Object(own.event.to_json()),
         }
     }
 
     /// Whether it is an event of our own, which the detector of our own events judges.
-    pub fn own(&self) -> Option<&Event> {
+    pub fn own(&self) -> Option<&OwnEvent> {
         match &self.body {
-            Body::Own(event) => Some(event),
+            Body::Own(own) => Some(own),
             Body::Flat(_) => None,
         }
     }

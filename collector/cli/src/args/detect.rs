@@ -12,18 +12,26 @@ pub const AFTER_HELP: &str = "Formats: evtx (binary event logs of Windows), evtx
     Exit codes: 0 done, 1 a rule matched (with --fail-on-detection), 2 no rule loaded (with --strict: any was\n\
     refused), 3 an input could not be read or the command cannot be used, 130 interrupted.";
 
-/// Judge files of events by Sigma rules, without a collector.
+/// How files of events are read.
 #[derive(Debug, Args)]
-pub struct Detect {
-    /// Rule file or folder; repeat for several.
-    #[arg(long = "rules", short = 'r', value_name = "PATH", required = true)]
-    pub rules: Vec<PathBuf>,
+pub struct Reading {
     /// What the files hold.
     #[arg(long, default_value = "auto", value_parser = ["auto", "evtx", "evtx-json", "flat-json", "events", "auditd", "lines"])]
     pub format: String,
     /// Logsource of all records, whatever they say: product=P,category=C,service=S (any of them).
     #[arg(long, value_name = "KEY=VALUE,...")]
     pub logsource: Option<String>,
+}
+
+/// Judge files of events by Sigma rules, without a collector.
+#[derive(Debug, Args)]
+pub struct Detect {
+    /// Rule file or folder; repeat for several.
+    #[arg(long = "rules", short = 'r', value_name = "PATH", required = true)]
+    pub rules: Vec<PathBuf>,
+    /// How the files are read.
+    #[command(flatten)]
+    pub reading: Reading,
     /// Only rules of this level or graver.
     #[arg(long, value_parser = ["informational", "low", "medium", "high", "critical"])]
     pub min_level: Option<String>,

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use beffroi_engine::correlate::FieldSource;
 use beffroi_engine::{CompileError, Detector, Glance, RecordJudge, RecordMatch, RecordView};
 use beffroi_sources::{Block, Body, Flat, Record, Taker, Trouble, Troubles, View};
-use serde_json::{Map, Value};
 
 use super::options::Asked;
 use super::place::Place;
@@ -60,8 +60,10 @@ pub struct Seen {
     pub time_us: i64,
     /// The rules.
     pub rules: Vec<usize>,
+    /// Its tenant, where it is known.
+    pub tenant: String,
     /// Its fields.
-    pub fields: Map<String, Value>,
+    pub fields: Box<dyn FieldSource + Send>,
 }
 
 /// Judges, with memory that is used again from block to block.
@@ -144,7 +146,9 @@ impl<'s> Judge<'s> {
         if !needed.is_empty() {
             match record.time_us {
                 Some(time_us) => {
-                    judged.seen.push(Seen { place: place.clone(), time_us, rules: needed, fields: fields(record, &matches) });
+                    let tenant = record.own().and_then(|own| own.tenant.clone()).unwrap_or_default();
+                    let fields = fields(record, &matches);
+                    judged.seen.push(Seen { place: place.clone(), time_us, rules: needed, tenant, fields });
                 }
                 None => judged.undated += 1,
             }
@@ -160,7 +164,7 @@ impl<'s> Judge<'s> {
 
     fn matches(&mut self, record: &Record) -> Result<Matches, CompileError> {
         let parts = match &record.body {
-            Body::Own(event) => return self.own(event),
+            Body::Own(own) => return self.own(&own.event),
             Body::Flat(parts) => parts,
         };
         let views: Vec<RecordView<'_>> = record.views.iter().map(|view| view.as_engine()).collect();
@@ -188,9 +192,9 @@ impl<'s> Judge<'s> {
 }
 
 /// The fields of what matched first: those of one audit record, of most records all.
-fn fields(record: &Record, matches: &[(usize, RecordMatch)]) -> Map<String, Value> {
+fn fields(record: &Record, matches: &[(usize, RecordMatch)]) -> Box<dyn FieldSource + Send> {
     match &record.body {
-        Body::Own(event) => event.to_json(),
-        Body::Flat(parts) => matches.first().map(|(part, _)| parts[*part].fields.clone()).unwrap_or_default(),
+        Body::Own(own) => own.clone(),
+        Body::Flat(parts) => Box::new(matches.first().map(|(part, _)| parts[*part].fields.clone()).unwrap_or_default()),
     }
 }

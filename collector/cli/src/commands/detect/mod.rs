@@ -26,6 +26,9 @@ use crate::errors::{Exit, Failure, Outcome};
 use crate::output::Output;
 
 use judge::{Judge, Judged, Shared, Work};
+pub use options::reading;
+pub use tell::overflow;
+
 use options::Asked;
 use pipeline::{End, Stop};
 use place::Place;
@@ -113,8 +116,8 @@ fn read(inputs: Vec<Input>, format: Option<Format>, progress: &Arc<AtomicU64>, g
 fn observe(correlator: &mut Correlator<Place>, judged: &Judged, rules: &Rules) {
     for seen in &judged.seen {
         let ids = seen.rules.iter().map(|rule| rules.rule(*rule).0.id.as_str());
-        // Files have no tenants; what comes is held until the end, so nothing is late.
-        correlator.observe("", seen.time_us, seen.place.clone(), &seen.fields, ids);
+        // What comes is held until the end, so nothing is late.
+        correlator.observe(&seen.tenant, seen.time_us, seen.place.clone(), seen.fields.as_ref(), ids);
     }
 }
 

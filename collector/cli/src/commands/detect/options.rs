@@ -6,7 +6,7 @@ use beffroi_schema::alert::Level;
 use beffroi_sources::{Format, Options as Reading, View};
 use jiff::Timestamp;
 
-use crate::args::Detect;
+use crate::args::{self, Detect};
 use crate::errors::{Failure, Outcome};
 use crate::when;
 
@@ -39,10 +39,7 @@ impl Asked {
         let moment = |text: &Option<String>| text.as_deref().map(micros).transpose();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            reading: Reading {
-                format: Format::from_name(&arguments.format),
-                logsource: arguments.logsource.as_deref().map(logsource).transpose()?,
-            },
+            reading: reading(&arguments.reading)?,
             since: moment(&arguments.since)?,
             until: moment(&arguments.until)?,
             min_level: arguments.min_level.as_deref().and_then(Level::from_name),
@@ -66,6 +63,12 @@ impl Asked {
     pub fn asks_times(&self) -> bool {
         self.since.is_some() || self.until.is_some()
     }
+}
+
+/// How files are read, as the command line says.
+pub fn reading(arguments: &args::Reading) -> Outcome<Reading> {
+    let logsource = arguments.logsource.as_deref().map(logsource).transpose()?;
+    Ok(Reading { format: Format::from_name(&arguments.format), logsource })
 }
 
 fn micros(text: &str) -> Outcome<i64> {

@@ -19,6 +19,12 @@ const MAX_TOLD: u64 = 50;
 /// How often progress is drawn.
 const DRAW: Duration = Duration::from_millis(200);
 
+/// What is said of state that correlations had to give up.
+pub fn overflow(overflow: &StateOverflow) -> String {
+    let rule = overflow.rule.as_ref().map_or("all correlations", |rule| &rule.title);
+    format!("{rule}: {} {} (a limit was reached): matches may be missing", overflow.count, overflow.kind.as_str())
+}
+
 /// Counts what happens and tells of it.
 pub struct Tell {
     started: Instant,
@@ -100,14 +106,7 @@ impl Tell {
     /// Correlations matched.
     pub fn correlated(&mut self, matches: usize, overflows: &[StateOverflow], figures: Figures) {
         self.matches += matches as u64;
-        for overflow in overflows {
-            let rule = overflow.rule.as_ref().map_or("all correlations", |rule| &rule.title);
-            self.line(&format!(
-                "{rule}: {} {} (a limit was reached): matches may be missing",
-                overflow.count,
-                overflow.kind.as_str()
-            ));
-        }
+        overflows.iter().for_each(|one| self.line(&overflow(one)));
         if figures.late > 0 {
             self.line(&format!("{} events came too late for correlations", figures.late));
         }

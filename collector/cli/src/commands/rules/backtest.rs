@@ -1,17 +1,22 @@
 //! `rules backtest`: what rules would have found in the events that are stored. The events come through the API, with its
-//! tenants, its audit and its limits, and are judged here: a rule that is being written never runs on a server.
+//! tenants, its audit and its limits, and are judged here: a rule that is being written never runs on a server. What
+//! correlations need is kept until the last event was read, so events may come in any order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use beffroi_engine::{Detector, RuleSet, SigmaDetector, compile};
-use beffroi_schema::Event;
+use beffroi_engine::correlate::{CorrelateOptions, CorrelationMatch, Correlator};
+use beffroi_engine::{CompileError, Detector, RuleSet, SigmaDetector, compile};
+use beffroi_schema::alert::RuleInfo;
 use beffroi_schema::json::rfc3339;
+use beffroi_sources::OwnEvent;
 use serde_json::{Value, json};
 
 use crate::args::Span;
 use crate::client::{Client, rows};
+use crate::commands::detect::overflow;
 use crate::errors::{Failure, Outcome};
 use crate::output::{Column, Output, column, rest, say};
 use crate::when;
@@ -32,10 +37,6 @@ const FOUND: [Column; 7] = [
     column("RULE", "/title", 48),
     rest("SAMPLE", "/sample", 100),
 ];
-
-/// What stands beside an event in the store.
-const OF_THE_STORE: [&str; 8] =
-    ["tenant", "agent_id", "host", "received_at", "stored_at", "clock_suspect", "replayed", "event_id"];
 
 /// What was asked for.
 pub struct Backtest<'a> {
@@ -60,8 +61,24 @@ struct Tally {
     samples: Vec<Value>,
 }
 
-#[derive(Default)]
+/// How correlations know an event.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Known {
+    event_id: String,
+    agent: String,
+}
+
+impl fmt::Display for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.event_id)
+    }
+}
+
 struct Run {
+    detector: SigmaDetector,
+    correlator: Correlator<Known>,
+    /// Event ids kept for each rule.
+    samples: usize,
     tallies: BTreeMap<String, Tally>,
     events: u64,
     unreadable: u64,
@@ -76,18 +93,20 @@ pub async fn backtest(client: &Client, output: &Output, asked: Backtest<'_>) -> 
     if set.rules().is_empty() {
         return Err(Failure::rules("no rule loads", "`beffroi rules check` says why"));
     }
-    let detector = compile(&set).map_err(|error| Failure::rules(error.to_string(), "name fewer rules"))?;
+    let mut run = Run::new(&set, asked.samples).map_err(|error| Failure::rules(error.to_string(), "name fewer rules"))?;
     let (from, to) = span(asked.span)?;
-    let run = walk(client, &asked, &detector, (from, to)).await?;
-    let rows = found(&detector, &run);
+    run.walk(client, &asked, (from, to)).await?;
+    run.correlate();
+    let rows = run.found(&set);
     output.rows(&FOUND, &rows)?;
     say(&format!(
-        "{} events from {} to {}: {} of {} rules match; correlations are not part of a backtest",
+        "{} events from {} to {}: {} of {} rules and {} correlations match",
         run.events,
         rfc3339(from),
         rfc3339(to),
         rows.len(),
-        set.rules().len()
+        set.rules().len(),
+        set.correlations().len()
     ));
     if run.incomplete + run.unreadable > 0 {
         let what =
@@ -112,74 +131,122 @@ fn span(span: &Span) -> Outcome<(i64, i64)> {
     Ok((from, to))
 }
 
-/// The event as its host sent it: without what store and gateway know beside it, which rules for any value must not see.
-fn sensed(stored: &Value) -> Value {
-    let mut event = stored.clone();
-    if let Some(object) = event.as_object_mut() {
-        OF_THE_STORE.iter().for_each(|name| drop(object.remove(*name)));
-    }
-    event
-}
-
-/// Goes through the time slice by slice: halved when an answer is full, doubled when it is nearly empty.
-async fn walk(client: &Client, asked: &Backtest<'_>, detector: &SigmaDetector, (from, to): (i64, i64)) -> Outcome<Run> {
-    let (mut run, mut at, mut width, mut told) = (Run::default(), from, SLICES.0, Instant::now());
-    while at < to {
-        let end = at.saturating_add(width).min(to);
-        let body = json!({"filters": [], "since": rfc3339(at), "until": rfc3339(end), "tenant": asked.tenant,
-            "host": asked.host, "count": false, "limit": PAGE});
-        let events = rows(&client.question("/v1/events/search", &body).await?, "events");
-        if events.len() >= PAGE && width > 1 {
-            width = (end - at) / 2;
-            width = width.max(1);
-            continue;
-        }
-        run.incomplete += u64::from(events.len() >= PAGE);
-        events.iter().for_each(|event| run.judge(detector, event, asked.samples));
-        at = end;
-        if events.len() < PAGE / 4 {
-            width = (width * 2).min(SLICES.1);
-        }
-        if told.elapsed() >= PROGRESS {
-            told = Instant::now();
-            say(&format!("{} %: {} events, up to {}", (at - from) * 100 / (to - from).max(1), run.events, rfc3339(at)));
+impl Tally {
+    /// Counts a match; the first ones are kept as examples.
+    fn add(
+        &mut self,
+        (first, last): (i64, i64),
+        agents: impl IntoIterator<Item = String>,
+        samples: usize,
+        sample: impl FnOnce() -> Value,
+    ) {
+        self.matches += 1;
+        self.hosts.extend(agents);
+        let (earliest, latest) = self.times.unwrap_or((first, last));
+        self.times = Some((earliest.min(first), latest.max(last)));
+        if self.samples.len() < samples {
+            self.samples.push(sample());
         }
     }
-    Ok(run)
 }
 
 impl Run {
-    fn judge(&mut self, detector: &SigmaDetector, json: &Value, samples: usize) {
+    fn new(set: &RuleSet, samples: usize) -> Result<Self, CompileError> {
+        Ok(Self {
+            detector: compile(set)?,
+            correlator: Correlator::new(set, CorrelateOptions::offline())?,
+            samples,
+            tallies: BTreeMap::new(),
+            events: 0,
+            unreadable: 0,
+            incomplete: 0,
+        })
+    }
+
+    /// Goes through the time slice by slice: halved when an answer is full, doubled when it is nearly empty.
+    async fn walk(&mut self, client: &Client, asked: &Backtest<'_>, (from, to): (i64, i64)) -> Outcome {
+        let (mut at, mut width, mut told) = (from, SLICES.0, Instant::now());
+        while at < to {
+            let end = at.saturating_add(width).min(to);
+            let body = json!({"filters": [], "since": rfc3339(at), "until": rfc3339(end), "tenant": asked.tenant,
+                "host": asked.host, "count": false, "limit": PAGE});
+            let events = rows(&client.question("/v1/events/search", &body).await?, "events");
+            if events.len() >= PAGE && width > 1 {
+                width = (end - at) / 2;
+                width = width.max(1);
+                continue;
+            }
+            self.incomplete += u64::from(events.len() >= PAGE);
+            let count = events.len();
+            events.into_iter().for_each(|event| self.judge(event));
+            at = end;
+            if count < PAGE / 4 {
+                width = (width * 2).min(SLICES.1);
+            }
+            if told.elapsed() >= PROGRESS {
+                told = Instant::now();
+                say(&format!("{} %: {} events, up to {}", (at - from) * 100 / (to - from).max(1), self.events, rfc3339(at)));
+            }
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, json: Value) {
         self.events += 1;
-        let Ok(event) = Event::from_json(&sensed(json), 0) else {
+        let Some(own) = json.as_object().cloned().and_then(|object| OwnEvent::from_json(object).ok()) else {
             self.unreadable += 1;
             return;
         };
-        let text = |name: &str| json[name].as_str().unwrap_or_default().to_owned();
-        for found in detector.evaluate(&event) {
+        let (time, agent) = (own.event.ts, own.agent.as_deref().unwrap_or_default());
+        let matches = self.detector.evaluate(&own.event);
+        for found in matches.iter().filter(|found| self.correlator.alerts_alone(&found.rule.id)) {
             let tally = self.tallies.entry(found.rule.id.clone()).or_default();
-            tally.matches += 1;
-            tally.hosts.insert(text("agent_id"));
-            let (first, last) = tally.times.unwrap_or((event.ts, event.ts));
-            tally.times = Some((first.min(event.ts), last.max(event.ts)));
-            if tally.samples.len() < samples {
-                let what = ["CommandLine", "TargetFilename", "DestinationIp", "Image"].map(&text);
-                let what = what.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
-                tally.samples.push(json!({"event_id": json["event_id"], "host": json["host"], "ts": json["ts"], "what": what}));
-            }
+            tally.add((time, time), [agent.to_owned()], self.samples, || sample(&json));
         }
+        let known = Known { event_id: own.event_id.clone().unwrap_or_default(), agent: agent.to_owned() };
+        let rules = matches.iter().map(|found| found.rule.id.as_str());
+        self.correlator.observe(own.tenant.as_deref().unwrap_or_default(), time, known, &own, rules);
+    }
+
+    /// What several events say together, now that all are there.
+    fn correlate(&mut self) {
+        for found in self.correlator.finish() {
+            let tally = self.tallies.entry(found.rule.id.clone()).or_default();
+            let agents = found.events.iter().map(|known| known.agent.clone());
+            tally.add((found.first_us, found.last_us), agents, self.samples, || sample_of(&found));
+        }
+        self.correlator.take_overflows().iter().for_each(|one| say(&overflow(one)));
+    }
+
+    /// Rules and correlations that matched, the most serious first.
+    fn found(&self, set: &RuleSet) -> Vec<Value> {
+        let all = set.rules().iter().map(|rule| rule.info()).chain(set.correlations().iter().map(|one| one.info()));
+        let mut found: Vec<(&RuleInfo, &Tally)> =
+            all.filter_map(|rule| Some((rule.as_ref(), self.tallies.get(&rule.id)?))).collect();
+        found.sort_by_key(|(rule, tally)| std::cmp::Reverse((rule.level, tally.matches)));
+        found.into_iter().map(|(rule, tally)| row(rule, tally)).collect()
     }
 }
 
-/// Rules that matched, the most serious first.
-fn found(detector: &SigmaDetector, run: &Run) -> Vec<Value> {
-    let mut rules: Vec<_> = detector.rules().iter().filter_map(|rule| Some((rule, run.tallies.get(&rule.id)?))).collect();
-    rules.sort_by_key(|(rule, tally)| std::cmp::Reverse((rule.level, tally.matches)));
-    let row = |(rule, tally): (&std::sync::Arc<beffroi_schema::alert::RuleInfo>, &Tally)| {
-        let (first, last) = tally.times.unwrap_or_default();
-        json!({"id": rule.id, "title": rule.title, "level": rule.level, "matches": tally.matches, "hosts": tally.hosts.len(),
-            "first_ts": rfc3339(first), "last_ts": rfc3339(last),
-            "sample": tally.samples.first().map_or(Value::Null, |sample| sample["what"].clone()), "samples": tally.samples})
-    };
-    rules.into_iter().map(row).collect()
+/// An event that a rule matched, as an example.
+fn sample(json: &Value) -> Value {
+    let text = |name: &str| json[name].as_str().unwrap_or_default().to_owned();
+    let what = ["CommandLine", "TargetFilename", "DestinationIp", "Image"].map(&text);
+    let what = what.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
+    json!({"event_id": json["event_id"], "host": json["host"], "ts": json["ts"], "what": what})
+}
+
+/// Events that a correlation matched, as an example: their group, and the one that completed it.
+fn sample_of(found: &CorrelationMatch<Known>) -> Value {
+    let group = found.group.iter().map(|(name, value)| format!("{name}={}", value.as_deref().unwrap_or("(none)")));
+    let what = format!("{} events, {}", found.count, group.collect::<Vec<_>>().join(", "));
+    json!({"event_id": found.events.last().map(|known| &known.event_id), "host": found.group.iter().find(|(name, _)| name == "Computer")
+        .and_then(|(_, value)| value.as_deref()), "ts": rfc3339(found.last_us), "what": what.trim_end_matches(", ")})
+}
+
+fn row(rule: &RuleInfo, tally: &Tally) -> Value {
+    let (first, last) = tally.times.unwrap_or_default();
+    json!({"id": rule.id, "title": rule.title, "level": rule.level, "matches": tally.matches, "hosts": tally.hosts.len(),
+        "first_ts": rfc3339(first), "last_ts": rfc3339(last),
+        "sample": tally.samples.first().map_or(Value::Null, |sample| sample["what"].clone()), "samples": tally.samples})
 }
