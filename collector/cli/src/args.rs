@@ -9,7 +9,7 @@ use crate::output::Form;
 pub use access::{Audit, Token};
 pub use bus::{Bus, BusStart, BusTopic};
 pub use detect::{Detect, Reading};
-pub use key::{Algorithm, Key, KeyOperator, KeyRoot, NewPassphrase, Passphrase};
+pub use key::{Algorithm, Key, KeyOperator, KeyRoot, KeyWork, NewPassphrase, Passphrase};
 pub use scan::{Papers, Scan, ScanStart, Signer};
 
 mod access;

@@ -62,7 +62,7 @@ fn run(arguments: Arguments) -> Outcome {
         }
         Verb::Rules(Rules::Coverage { paths, navigator }) => return rules::coverage(&output, paths, navigator.as_deref()),
         Verb::Detect(arguments) => return detect::run(&output, arguments),
-        Verb::Key(verb) if !matches!(verb, Key::Publish { .. }) => return key::run(&output, verb),
+        Verb::Key(Key::Offline(work)) => return key::run(&output, work),
         Verb::Completions { shell } => return local::completions(&output, *shell),
         Verb::Man { folder } => return local::man(folder),
         _ => {}

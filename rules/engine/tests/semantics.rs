@@ -63,6 +63,20 @@ fn a_boolean_matches_its_text() {
 }
 
 #[test]
+fn a_single_character_wildcard_counts_under_every_modifier_of_place() {
+    // "`?` to replace a single mandatory character"; rsigma-eval 0.23 never matches one after `endswith`.
+    for (modifier, hits, misses) in [
+        ("endswith: '1?'", ["0x10", "0x1f"], ["0x1", "0x100"]),
+        ("startswith: 'a?c'", ["abc", "a?cd"], ["ac", "xabc"]),
+        ("contains: '/??/sh'", ["/ab/sh", "x /cd/sh -c"], ["/a/sh", "/abc/sh"]),
+    ] {
+        let rule = format!("  s: {{AccessMask|{modifier}}}\n  condition: s");
+        assert!(hits.iter().all(|value| fires(&rule, json!({"AccessMask": value}))), "{modifier}");
+        assert!(!misses.iter().any(|value| fires(&rule, json!({"AccessMask": value}))), "{modifier}");
+    }
+}
+
+#[test]
 fn any_element_of_a_list_matches_and_all_needs_every_value() {
     let rule = "  s: {argv: '-e'}\n  condition: s";
     assert!(fires(rule, json!({"argv": ["nc", "-e", "/bin/sh"]})));

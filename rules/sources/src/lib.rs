@@ -3,13 +3,13 @@
 //!
 //! ```
 //! use std::ops::ControlFlow;
-//! use beffroi_sources::{Opened, Options, blocks};
+//! use beffroi_sources::{Opened, Options, Record, blocks};
 //!
 //! let text = "{\"EventID\": 1, \"Channel\": \"Security\"}\nrubbish\n";
 //! let opened = Opened::from_reader(Box::new(text.as_bytes()), &Default::default())?;
 //! let (mut records, mut troubles) = (Vec::new(), Vec::new());
 //! blocks(opened, None, &mut |block| {
-//!     let found = block.records(&Options::default(), |record| records.push(record));
+//!     let found = block.records(&Options::default(), |record: Record| records.push(record));
 //!     troubles.extend(found.first);
 //!     ControlFlow::Continue(())
 //! })?;

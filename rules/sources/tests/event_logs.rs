@@ -47,7 +47,7 @@ fn read(bytes: &[u8]) -> (Vec<Record>, Vec<Trouble>) {
     let bytes = std::io::Cursor::new(bytes.to_vec());
     let opened = Opened::from_reader(Box::new(bytes), &Default::default()).unwrap();
     let ended = blocks(opened, None, &mut |block| {
-        troubles.extend(block.records(&Options::default(), |record| records.push(record)).first);
+        troubles.extend(block.records(&Options::default(), |record: Record| records.push(record)).first);
         ControlFlow::Continue(())
     });
     troubles.extend(ended.err());

@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use beffroi_sources::{Format, Opened, Options, blocks};
+use beffroi_sources::{Format, Opened, Options, Record, blocks};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -48,7 +48,7 @@ fn read(bytes: &[u8], format: Option<Format>) -> Vec<u64> {
         return numbers;
     };
     let _ = blocks(opened, format, &mut |block| {
-        let troubles = block.records(&options, |record| {
+        let troubles = block.records(&options, |record: Record| {
             let _ = (record.computer(), record.channel(), record.event_id(), record.to_json());
             numbers.push(record.number);
         });

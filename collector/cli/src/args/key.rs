@@ -39,6 +39,19 @@ Files
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = KEEPING)]
 pub enum Key {
+    /// What is done with keys and files alone.
+    #[command(flatten)]
+    Offline(KeyWork),
+    /// Give a revocation to the collector, which hands it to every host (an admin of every tenant).
+    Publish {
+        /// The file that `key revoke` made.
+        file: PathBuf,
+    },
+}
+
+/// Verbs of `key` that ask no server.
+#[derive(Debug, Subcommand)]
+pub enum KeyWork {
     /// The root: certifies operators; hosts pin it when they enrol.
     #[command(subcommand)]
     Root(KeyRoot),
@@ -90,11 +103,6 @@ pub enum Key {
         /// How to open the root's key.
         #[command(flatten)]
         secret: Passphrase,
-    },
-    /// Give a revocation to the collector, which hands it to every host (an admin of every tenant).
-    Publish {
-        /// The file that `key revoke` made.
-        file: PathBuf,
     },
     /// What a file of keys holds: kind, algorithm, id, tenants, expiry; never the secret.
     Show {

@@ -14,7 +14,7 @@ use beffroi_schema::limits::{MAX_CERTIFICATE_TENANTS, MAX_CLOCK_SKEW_US, MAX_OPE
 use prost::Message;
 use serde_json::{Value, json};
 
-use crate::args::{Algorithm, Key, KeyOperator, KeyRoot, NewPassphrase, Passphrase};
+use crate::args::{Algorithm, KeyOperator, KeyRoot, KeyWork, NewPassphrase, Passphrase};
 use crate::certificate::{Certificate, short, sign};
 use crate::client::Client;
 use crate::commands::key_show;
@@ -47,21 +47,19 @@ const MADE: [(&str, &str); 11] = [
     ("Certificate", "/certificate"),
 ];
 
-/// Every verb.
-pub fn run(output: &Output, verb: &Key) -> Outcome {
-    match verb {
-        Key::Root(KeyRoot::New { out, algorithm, name, secret }) => root(output, out, *algorithm, name, secret),
-        Key::Operator(KeyOperator::New { out, algorithm, name, secret }) => operator(output, out, *algorithm, name, secret),
-        Key::Certify { root, operator, name, tenant, role, expires, out, secret } => {
+/// Every verb that asks no server.
+pub fn run(output: &Output, work: &KeyWork) -> Outcome {
+    match work {
+        KeyWork::Root(KeyRoot::New { out, algorithm, name, secret }) => root(output, out, *algorithm, name, secret),
+        KeyWork::Operator(KeyOperator::New { out, algorithm, name, secret }) => operator(output, out, *algorithm, name, secret),
+        KeyWork::Certify { root, operator, name, tenant, role, expires, out, secret } => {
             let grant = Asked { name, tenants: tenant, roles: role, expires };
             certify(output, &Root::open(root, secret)?, operator, &grant, out.as_deref())
         }
-        Key::Revoke { root, keys, previous, out, secret } => {
+        KeyWork::Revoke { root, keys, previous, out, secret } => {
             revoke(output, &Root::open(root, secret)?, keys, previous.as_deref(), out)
         }
-        Key::Show { file, secret } => key_show::show(output, file, secret),
-        // Asks the API, and so goes another way: see [`publish`].
-        Key::Publish { .. } => Ok(()),
+        KeyWork::Show { file, secret } => key_show::show(output, file, secret),
     }
 }
 
