@@ -102,10 +102,11 @@ struct Workspace {
 }
 
 /// Where events of one logsource go.
-struct Way {
+pub(crate) struct Way {
     /// Which judges, and which of their rules.
-    choices: Vec<(usize, Choice)>,
-    wanted: Wanted,
+    pub(crate) choices: Vec<(usize, Choice)>,
+    /// What those rules read.
+    pub(crate) wanted: Wanted,
 }
 
 /// Logsources whose way is remembered: all of ours, with room for the services of log lines. Others are looked up again.
@@ -135,7 +136,7 @@ pub fn compile(set: &RuleSet) -> Result<SigmaDetector, CompileError> {
     let place = |logsource: &RuleLogsource| products.keys().position(|name| *name == product(logsource)).unwrap_or_default();
     let bucket = |(logsource, (route, rules))| Bucket { route, judge: place(logsource), rules };
     let buckets: Vec<Bucket> = groups.into_iter().map(bucket).collect();
-    let audit = Way::new(&program, &judges, &buckets, |bucket| bucket.route.reads_audit());
+    let audit = Way::new(&program, &judges, through(&buckets, |bucket| bucket.route.reads_audit()));
     Ok(SigmaDetector {
         rules: set.rules.iter().map(|rule| rule.info.clone()).collect(),
         audit: (!audit.choices.is_empty()).then_some(audit),
@@ -155,12 +156,16 @@ fn product(logsource: &RuleLogsource) -> String {
     logsource.product.as_deref().unwrap_or_default().to_lowercase()
 }
 
+/// The buckets that a way goes through.
+fn through(buckets: &[Bucket], is_on_it: impl Fn(&Bucket) -> bool) -> impl Iterator<Item = (usize, &[usize])> {
+    buckets.iter().filter(move |bucket| is_on_it(bucket)).map(|bucket| (bucket.judge, &bucket.rules[..]))
+}
+
 impl Way {
-    fn new(program: &Program, judges: &[Judge], buckets: &[Bucket], is_on_it: impl Fn(&Bucket) -> bool) -> Self {
+    /// Through these buckets: the place of the judge, and the rules.
+    pub(crate) fn new<'b>(program: &Program, judges: &[Judge], buckets: impl Iterator<Item = (usize, &'b [usize])>) -> Self {
         let mut rules: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for bucket in buckets.iter().filter(|bucket| is_on_it(bucket)) {
-            rules.entry(bucket.judge).or_default().extend(&bucket.rules);
-        }
+        buckets.for_each(|(judge, more)| rules.entry(judge).or_default().extend(more));
         let choose = |(judge, rules): (usize, Vec<usize>)| (judge, judges[judge].choose(program, rules));
         let choices: Vec<(usize, Choice)> = rules.into_iter().map(choose).collect();
         let wanted = Wanted::union(choices.iter().map(|(_, choice)| choice.wanted()));
@@ -206,7 +211,8 @@ impl SigmaDetector {
         if let Some((_, way)) = workspace.routes.iter().find(|(known, _)| known == logsource) {
             return way.clone();
         }
-        let way = Way::new(&self.program, &self.judges, &self.buckets, |bucket| bucket.route.accepts(logsource));
+        let buckets = through(&self.buckets, |bucket| bucket.route.accepts(logsource));
+        let way = Way::new(&self.program, &self.judges, buckets);
         let way = Arc::new(way);
         if workspace.routes.len() < MAX_WAYS {
             workspace.routes.push((logsource.clone(), way.clone()));

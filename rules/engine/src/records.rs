@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use beffroi_schema::alert::MatchedField;
 use serde_json::{Map, Value as Json};
 
-use crate::detector::CompileError;
-use crate::eval::{Builder, Frame, Judge, Program, Scratch, explain, fill_from_json, reference};
+use crate::detector::{CompileError, Way};
+use crate::eval::{Builder, Choice, Frame, Judge, Program, Scratch, explain, fill_from_json, reference};
 use crate::limits::MAX_MATCHED_FIELDS;
 use crate::rule::RuleSet;
 use crate::windows;
@@ -32,6 +32,8 @@ use glance::Sight;
 /// Routes that one judge remembers. Files of one logsource need one; a hostile file can name a new service in every
 /// record, and then they are looked up again.
 const MAX_ROUTES: usize = 1_024;
+/// Ways that one judge remembers: files of all kinds together have a hundred.
+const MAX_WAYS: usize = 256;
 /// Product whose records are log records whatever category they have.
 const EVENT_LOG: &str = "windows";
 
@@ -76,6 +78,8 @@ pub struct RecordDetector {
     /// Its rules stand at the places of the rule set.
     program: Program,
     buckets: Vec<Bucket>,
+    /// One for each product that rules name, and one for those that name none.
+    judges: Vec<Judge>,
     panics: AtomicU64,
 }
 
@@ -84,7 +88,8 @@ struct Bucket {
     product: String,
     category: String,
     service: String,
-    judge: Judge,
+    /// Place of the judge of its product.
+    judge: usize,
     rules: Vec<usize>,
 }
 
@@ -93,11 +98,11 @@ pub struct RecordJudge<'d> {
     detector: &'d RecordDetector,
     scratch: Scratch,
     frame: Frame<'static>,
-    routes: HashMap<String, Arc<[usize]>>,
+    routes: HashMap<String, Arc<Way>>,
+    /// Ways by the buckets that they go through: many logsources that no rule names have the same.
+    ways: HashMap<Vec<usize>, Arc<Way>>,
     sights: HashMap<String, Arc<Sight>>,
     key: String,
-    /// A copy of the text that is looked at, in which escapes are undone.
-    text: Vec<u8>,
 }
 
 impl RecordDetector {
@@ -118,11 +123,15 @@ impl RecordDetector {
         let mut program = builder.finish();
         // Fields that are read under a second name need a number even where no rule reads them under their first.
         windows::SECOND_NAMES.iter().for_each(|(_, existing)| _ = program.names.intern(existing));
-        let buckets = groups.into_iter().map(|([product, category, service], rules)| {
-            let judge = Judge::new(&program, &rules).map_err(|error| CompileError::Automaton(error.to_string()))?;
-            Ok(Bucket { product, category, service, judge, rules })
-        });
-        Ok(Self { buckets: buckets.collect::<Result<_, CompileError>>()?, program, panics: AtomicU64::new(0) })
+        let mut products: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        groups.iter().for_each(|([product, ..], rules)| products.entry(product.clone()).or_default().extend(rules));
+        let judge = |rules: &Vec<usize>| Judge::new(&program, rules).map_err(|error| CompileError::Automaton(error.to_string()));
+        let judges = products.values().map(judge).collect::<Result<Vec<_>, CompileError>>()?;
+        let bucket = |([product, category, service], rules): ([String; 3], Vec<usize>)| {
+            let judge = products.keys().position(|known| *known == product).unwrap_or_default();
+            Bucket { judge, product, category, service, rules }
+        };
+        Ok(Self { buckets: groups.into_iter().map(bucket).collect(), judges, program, panics: AtomicU64::new(0) })
     }
 
     /// What a thread judges with.
@@ -132,9 +141,9 @@ impl RecordDetector {
             scratch: Scratch::default(),
             frame: Frame::new(&self.program.names),
             routes: HashMap::new(),
+            ways: HashMap::new(),
             sights: HashMap::new(),
             key: String::new(),
-            text: Vec::new(),
         }
     }
 
@@ -143,18 +152,20 @@ impl RecordDetector {
         self.panics.load(Ordering::Relaxed)
     }
 
-    fn route(&self, view: &RecordView<'_>) -> Arc<[usize]> {
-        let accepts = |(place, bucket): (usize, &Bucket)| bucket.accepts(view).then_some(place);
-        self.buckets.iter().enumerate().filter_map(accepts).collect()
+    /// The buckets that are meant for one of these views.
+    fn accepting(&self, views: &[RecordView<'_>]) -> Vec<usize> {
+        let accepts = |place: &usize| views.iter().any(|view| self.buckets[*place].accepts(view));
+        (0..self.buckets.len()).filter(accepts).collect()
     }
 
-    fn matches(&self, bucket: &Bucket, frame: &Frame<'_>, scratch: &mut Scratch) -> Vec<u32> {
+    fn matches(&self, (judge, choice): &(usize, Choice), frame: &Frame<'_>, scratch: &mut Scratch) -> Vec<u32> {
         // Judging changes nothing but the scratch, which begins anew with every record: going on after a panic is sound.
-        let judged = catch_unwind(AssertUnwindSafe(|| bucket.judge.matches(&self.program, frame, scratch).to_vec()));
-        judged.unwrap_or_else(|_| self.one_by_one(bucket, frame))
+        let judged =
+            catch_unwind(AssertUnwindSafe(|| self.judges[*judge].matches_of(choice, &self.program, frame, scratch).to_vec()));
+        judged.unwrap_or_else(|_| self.one_by_one(choice, frame))
     }
 
-    fn one_by_one(&self, bucket: &Bucket, frame: &Frame<'_>) -> Vec<u32> {
+    fn one_by_one(&self, choice: &Choice, frame: &Frame<'_>) -> Vec<u32> {
         let holds = |place: &usize| {
             let rule = &self.program.rules[*place];
             catch_unwind(AssertUnwindSafe(|| reference::holds(&self.program, rule, frame))).unwrap_or_else(|_| {
@@ -162,7 +173,7 @@ impl RecordDetector {
                 false
             })
         };
-        bucket.rules.iter().filter(|place| holds(place)).map(|place| *place as u32).collect()
+        choice.rules().filter(holds).map(|place| place as u32).collect()
     }
 }
 
@@ -188,7 +199,7 @@ impl RecordJudge<'_> {
         fill_from_json(&mut frame, names, fields);
         for view in views {
             let route = self.route(view);
-            if route.is_empty() {
+            if route.choices.is_empty() {
                 continue;
             }
             let matches = matches.get_or_insert_default();
@@ -206,10 +217,10 @@ impl RecordJudge<'_> {
         matches
     }
 
-    fn judge(&mut self, route: &[usize], frame: &Frame<'_>, matches: &mut Vec<RecordMatch>) {
+    fn judge(&mut self, route: &Way, frame: &Frame<'_>, matches: &mut Vec<RecordMatch>) {
         let (detector, before) = (self.detector, matches.len());
-        for bucket in route.iter().map(|place| &detector.buckets[*place]) {
-            for place in detector.matches(bucket, frame, &mut self.scratch) {
+        for choice in &route.choices {
+            for place in detector.matches(choice, frame, &mut self.scratch) {
                 let rule = place as usize;
                 if matches.iter().all(|earlier| earlier.rule != rule) {
                     let found = explain(&detector.program, &detector.program.rules[rule], frame, MAX_MATCHED_FIELDS);
@@ -224,7 +235,7 @@ impl RecordJudge<'_> {
         matches[before..].sort_by_key(|found| found.rule);
     }
 
-    fn route(&mut self, view: &RecordView<'_>) -> Arc<[usize]> {
+    fn route(&mut self, view: &RecordView<'_>) -> Arc<Way> {
         self.key.clear();
         view.write_key(&mut self.key);
         if let Some(known) = self.routes.get(&self.key) {
@@ -233,9 +244,23 @@ impl RecordJudge<'_> {
         if self.routes.len() >= MAX_ROUTES {
             self.routes.clear();
         }
-        let route = self.detector.route(view);
+        let route = self.way(&[*view]);
         self.routes.insert(self.key.clone(), Arc::clone(&route));
         route
+    }
+
+    /// The way of what has these views.
+    fn way(&mut self, views: &[RecordView<'_>]) -> Arc<Way> {
+        let RecordDetector { program, judges, buckets, .. } = self.detector;
+        let places = self.detector.accepting(views);
+        if self.ways.len() >= MAX_WAYS {
+            self.ways.clear();
+        }
+        let through = |places: &[usize]| {
+            let buckets = places.iter().map(|place| (buckets[*place].judge, &buckets[*place].rules[..]));
+            Arc::new(Way::new(program, judges, buckets))
+        };
+        Arc::clone(self.ways.entry(places).or_insert_with_key(|places| through(places)))
     }
 }
 

@@ -5,9 +5,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::eval::{FieldId, Frame, Wanted, fill_from_text};
+use crate::detector::Way;
+use crate::eval::{FieldId, Frame, Names, Wanted, fill_from_text};
 
-use super::{MAX_ROUTES, RecordDetector, RecordJudge, RecordView, push_part};
+use super::{MAX_ROUTES, RecordJudge, RecordView, push_part};
 
 /// Stands between the names of two views; no logsource is called so.
 const END_OF_VIEW: &str = "\u{1}";
@@ -32,10 +33,9 @@ pub struct FlatText<'a> {
     pub renamed: &'a [(&'a str, &'a str)],
 }
 
-/// Rules that records of some views are put before, and what of a record they read.
-#[derive(Debug)]
+/// Where records of some views go, and what of a record is read there.
 pub(super) struct Sight {
-    buckets: Vec<usize>,
+    way: Arc<Way>,
     wanted: Wanted,
     /// Second names of fields: (new, existing).
     renamed: Vec<(FieldId, FieldId)>,
@@ -44,13 +44,10 @@ pub(super) struct Sight {
 }
 
 impl Sight {
-    fn new(detector: &RecordDetector, views: &[RecordView<'_>], renamed: &[(&str, &str)]) -> Self {
-        let names = &detector.program.names;
-        let is_accepted = |place: &usize| views.iter().any(|view| detector.buckets[*place].accepts(view));
-        let buckets: Vec<usize> = (0..detector.buckets.len()).filter(is_accepted).collect();
+    fn new(names: &Names, way: Arc<Way>, views: &[RecordView<'_>], renamed: &[(&str, &str)]) -> Self {
         let mut sight = Self {
-            wanted: Wanted::by(names, buckets.iter().map(|place| &detector.buckets[*place].judge)),
-            buckets,
+            wanted: way.wanted.clone(),
+            way,
             renamed: Vec::new(),
             // One view's second names must not be seen by the rules of another.
             is_blind: views.windows(2).any(|pair| pair[0].renamed != pair[1].renamed),
@@ -83,7 +80,7 @@ impl RecordJudge<'_> {
     /// Looks at a record in its views.
     pub fn glance(&mut self, record: FlatText<'_>, views: &[RecordView<'_>]) -> Glance {
         let sight = self.sight(views, record.renamed);
-        if sight.buckets.is_empty() {
+        if sight.way.choices.is_empty() {
             return Glance::NoRule;
         }
         match self.look(record.text, &sight) {
@@ -99,20 +96,16 @@ impl RecordJudge<'_> {
         }
         let detector = self.detector;
         let program = &detector.program;
-        let mut text = std::mem::take(&mut self.text);
-        text.clear();
-        text.extend_from_slice(record);
         let mut frame = std::mem::take(&mut self.frame).recycle_for(&program.names);
-        let filled = fill_from_text(&mut frame, &program.names, &sight.wanted, &mut text);
+        let filled = fill_from_text(&mut frame, &program.names, &sight.wanted, record);
         sight.name_again(&mut frame);
         let scratch = &mut self.scratch;
         // As sound as in `RecordDetector::matches`; the rule that fails is found when the record is judged in full.
         let judged = catch_unwind(AssertUnwindSafe(|| {
-            let mut buckets = sight.buckets.iter().map(|place| &detector.buckets[*place]);
-            buckets.any(|bucket| !bucket.judge.matches(program, &frame, scratch).is_empty())
+            let mut choices = sight.way.choices.iter();
+            choices.any(|(judge, choice)| !detector.judges[*judge].matches_of(choice, program, &frame, scratch).is_empty())
         }));
         self.frame = frame.recycle();
-        self.text = text;
         filled.ok().and(judged.ok())
     }
 
@@ -130,7 +123,8 @@ impl RecordJudge<'_> {
         if self.sights.len() >= MAX_ROUTES {
             self.sights.clear();
         }
-        let sight = Arc::new(Sight::new(self.detector, views, renamed));
+        let way = self.way(views);
+        let sight = Arc::new(Sight::new(&self.detector.program.names, way, views, renamed));
         self.sights.insert(self.key.clone(), Arc::clone(&sight));
         sight
     }
@@ -139,6 +133,7 @@ impl RecordJudge<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::records::RecordDetector;
     use crate::rule::RuleSet;
 
     const SECURITY: RecordView<'static> = RecordView {
