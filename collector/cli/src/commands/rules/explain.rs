@@ -35,18 +35,18 @@ pub fn explain(output: &Output, rule: &Path, event: &Path, record: Option<u64>, 
 
 /// How each rule judges a record, and the logsource that each is for.
 fn why(set: &RuleSet, record: &Record) -> Result<Vec<(Why, String)>, CompileError> {
-    let rules = set.rules().iter().enumerate();
+    let rules = set.rules().iter();
     match &record.body {
         Body::Own(own) => {
             let detector = compile(set)?;
             let whys = |rule: &beffroi_engine::Rule| detector.why(&rule.info().id, &own.event);
-            Ok(rules.flat_map(|(_, rule)| whys(rule).into_iter().map(|why| (why, logsource(rule)))).collect())
+            Ok(rules.flat_map(|rule| whys(rule).into_iter().map(|why| (why, logsource(rule)))).collect())
         }
         Body::Flat(parts) => {
             let detector = RecordDetector::compile(set)?;
             let fields: Vec<&Map<String, Value>> = parts.iter().map(|part| &part.fields).collect();
             let views: Vec<RecordView<'_>> = record.views.iter().map(|view| view.as_engine()).collect();
-            Ok(rules.map(|(place, rule)| (detector.why((place, rule), &fields, &views), logsource(rule))).collect())
+            Ok(rules.enumerate().map(|(place, rule)| (detector.why((place, rule), &fields, &views), logsource(rule))).collect())
         }
     }
 }
