@@ -2,28 +2,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use regex::RegexBuilder;
 use regex_syntax::hir::{Hir, HirKind};
 use rsigma_parser::{ConditionExpr, Detection, DetectionItem, Quantifier, SelectorPattern, SigmaRule, SigmaString, SigmaValue};
 
 use super::encode;
+use super::expression::Expression;
 use super::lean::Lean;
 use super::modifiers::{Encoder, Modifiers, Reading};
-use super::needles::Required;
 use super::needs::Habits;
 use super::pattern::{Anchor, Pattern};
 use super::program::{Atom, AtomId, CoreRule, Expr, Program, Scope, Selection};
 use super::test::{Number, Order, Test};
 
-/// Memory of one compiled expression: large enough for every public rule, and small enough that the longest value takes
-/// less than a second, because time grows with the product of both (`tests/exact.rs` tries five hundred evil ones).
-const MAX_REGEX_BYTES: usize = 4 * 1024 * 1024;
 /// Counted repetitions (`{n}`) inside of others, multiplied: beyond this a value is walked by thousands of states at once.
 const MAX_NESTED_REPEATS: u64 = 250;
-/// Memory of the states that one expression has met in values: with less, large counted repetitions would be walked state
-/// by state. Only evil expressions come near it.
-const MAX_REGEX_STATES: usize = 16 * 1024 * 1024;
-
 /// A rule cannot be judged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -177,12 +169,8 @@ impl Builder {
                 "invalid regex '{text}': counted repetitions inside of counted repetitions, over {MAX_NESTED_REPEATS} in all"
             ));
         }
-        let built = RegexBuilder::new(&flagged).size_limit(MAX_REGEX_BYTES).dfa_size_limit(MAX_REGEX_STATES).build();
-        match built {
-            Ok(regex) => {
-                let required = Required::of(&regex);
-                Ok(self.atom(scope, Test::Regex { regex, ascii: for_ascii(&flagged), required }))
-            }
+        match Expression::new(&flagged) {
+            Ok(expression) => Ok(self.atom(scope, Test::Regex(expression))),
             Err(error) => refuse(format!("invalid regex '{text}': {error}")),
         }
     }
@@ -261,12 +249,6 @@ impl Builder {
         });
         Expr::Atom(id)
     }
-}
-
-/// The same expression for values that are ASCII, in which the two find the same.
-fn for_ascii(expression: &str) -> Option<regex::bytes::Regex> {
-    let mut builder = regex::bytes::RegexBuilder::new(expression);
-    builder.unicode(false).size_limit(MAX_REGEX_BYTES).dfa_size_limit(MAX_REGEX_STATES).build().ok()
 }
 
 fn bytes(text: &SigmaString, units: Option<Encoder>) -> Result<Vec<u8>, BuildError> {

@@ -49,12 +49,18 @@ impl Filter {
     /// Tells every `step`-th place, from the first, whose four bytes may be a key.
     #[inline]
     pub(crate) fn each(&self, value: &[u8], step: usize, tell: impl FnMut(usize, u32)) {
+        self.each_of(value, step, 0, tell);
+    }
+
+    /// The same with these bits set in the four bytes, which are set in all keys.
+    #[inline(always)]
+    pub(crate) fn each_of(&self, value: &[u8], step: usize, bits: u32, tell: impl FnMut(usize, u32)) {
         match self {
             Self::Empty => {}
-            Self::Small(table) => walk(table, value, step, tell),
-            Self::Middle(table) => walk(table, value, step, tell),
-            Self::Large(table) => walk(table, value, step, tell),
-            Self::Huge(table) => walk(table, value, step, tell),
+            Self::Small(table) => walk(table, value, step, bits, tell),
+            Self::Middle(table) => walk(table, value, step, bits, tell),
+            Self::Large(table) => walk(table, value, step, bits, tell),
+            Self::Huge(table) => walk(table, value, step, bits, tell),
         }
     }
 
@@ -70,25 +76,27 @@ impl Filter {
     }
 }
 
-#[inline]
-fn walk<const N: usize>(table: &[u8; N], value: &[u8], step: usize, tell: impl FnMut(usize, u32)) {
+#[inline(always)]
+fn walk<const N: usize>(table: &[u8; N], value: &[u8], step: usize, bits: u32, tell: impl FnMut(usize, u32)) {
     match step {
-        4 => walk_by::<N, 4>(table, value, tell),
-        2 => walk_by::<N, 2>(table, value, tell),
-        _ => walk_by::<N, 1>(table, value, tell),
+        8 => walk_by::<N, 8>(table, value, bits, tell),
+        6 => walk_by::<N, 6>(table, value, bits, tell),
+        4 => walk_by::<N, 4>(table, value, bits, tell),
+        2 => walk_by::<N, 2>(table, value, bits, tell),
+        _ => walk_by::<N, 1>(table, value, bits, tell),
     }
 }
 
-#[inline]
-fn walk_by<const N: usize, const STEP: usize>(table: &[u8; N], value: &[u8], mut tell: impl FnMut(usize, u32)) {
-    let key =
-        |at: usize| value.get(at..at + GRAM).and_then(|four| four.first_chunk::<GRAM>()).map(|four| u32::from_le_bytes(*four));
-    let (blocks, wide) = (TOGETHER * STEP, TOGETHER * STEP + GRAM - STEP);
+#[inline(always)]
+fn walk_by<const N: usize, const STEP: usize>(table: &[u8; N], value: &[u8], bits: u32, mut tell: impl FnMut(usize, u32)) {
+    let four = |at: usize| value.get(at..at + GRAM).and_then(|four| four.first_chunk::<GRAM>());
+    let key = |at: usize| four(at).map(|four| u32::from_le_bytes(*four) | bits);
+    let (blocks, wide) = (TOGETHER * STEP, (TOGETHER - 1) * STEP + GRAM);
     let mut at = 0;
     while let Some(block) = value.get(at..at + wide) {
         let keys: [u32; TOGETHER] = std::array::from_fn(|index| {
             let start = index * STEP;
-            u32::from_le_bytes([block[start], block[start + 1], block[start + 2], block[start + 3]])
+            u32::from_le_bytes([block[start], block[start + 1], block[start + 2], block[start + 3]]) | bits
         });
         if keys.iter().fold(0, |marks, key| marks | table[place::<N>(*key)]) != 0 {
             for (index, key) in keys.iter().enumerate() {
@@ -116,7 +124,7 @@ mod tests {
         for count in [1usize, 40, 300, 3_000, 60_000] {
             let keys: Vec<u32> = (0..count as u32).map(|number| number.wrapping_mul(0x0101_0503) | 1).collect();
             let filter = Filter::new(&keys);
-            for (step, length) in [1usize, 2, 4].into_iter().flat_map(|step| (4..40).map(move |length| (step, length))) {
+            for (step, length) in [1usize, 2, 4, 6, 8].into_iter().flat_map(|step| (4..40).map(move |length| (step, length))) {
                 for at in (0..=length - GRAM).step_by(step) {
                     let mut value = vec![0u8; length];
                     value[at..at + GRAM].copy_from_slice(&keys[count / 2].to_le_bytes());

@@ -14,7 +14,7 @@ pub(crate) struct Forms {
     /// By place in the frame.
     known: Vec<Form>,
     /// Which pairs of bytes stand in long values that were asked for often.
-    pairs: Vec<Box<PairSet>>,
+    pairs: Vec<PairSet>,
     /// How many of them are in use.
     used: usize,
 }
@@ -140,7 +140,7 @@ impl Forms {
             form.asked += self.used as u32;
             let value = form.start as usize..form.end as usize;
             if self.used == self.pairs.len() {
-                self.pairs.push(Box::new(PairSet([0; 64])));
+                self.pairs.push(PairSet([0; 64]));
             }
             self.pairs[self.used].fill(&self.text[value]);
             self.used += 1;

@@ -83,6 +83,7 @@ pub struct Frame<'a> {
     owners: Vec<u32>,
     /// Which fill of which frame this is; zero before the first.
     stamp: u64,
+    no_keywords: bool,
 }
 
 impl<'a> Frame<'a> {
@@ -146,6 +147,21 @@ impl<'a> Frame<'a> {
         self.slots.get(field.index()).is_some_and(|slot| slot.1 > 0)
     }
 
+    /// Remembers whether it is known that no keyword stands in the event: searches that name no field find nothing.
+    pub(crate) fn has_no_keywords(&mut self, is_known: bool) {
+        self.no_keywords = is_known;
+    }
+
+    /// Whether it is known that searches that name no field find nothing.
+    pub(crate) fn is_without_keywords(&self) -> bool {
+        self.no_keywords
+    }
+
+    /// Empties it for the same event.
+    pub(crate) fn clear(&mut self) {
+        *self = std::mem::take(self).recycle();
+    }
+
     /// Every text of the event, for searches that name no field.
     pub fn texts(&self) -> impl Iterator<Item = Datum<'a>> + '_ {
         self.values.iter().copied().filter(|datum| datum.is_text())
@@ -166,8 +182,8 @@ impl<'a> Frame<'a> {
             }
         }
         self.owners.clear();
-        let Self { slots, values, owners, stamp } = self;
-        Frame { slots, values: reuse(values), owners, stamp: next_stamp(stamp) }
+        let Self { slots, values, owners, stamp, .. } = self;
+        Frame { slots, values: reuse(values), owners, stamp: next_stamp(stamp), no_keywords: false }
     }
 }
 

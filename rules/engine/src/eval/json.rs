@@ -25,6 +25,28 @@ pub struct TextError {
 /// # Errors
 /// [`TextError`] where the text is no JSON object; the frame then holds what stood before.
 pub fn fill_from_text<'a>(frame: &mut Frame<'a>, names: &Names, wanted: &Wanted, text: &'a [u8]) -> Result<(), TextError> {
+    let has_keywords = wanted.keywords.as_ref().is_none_or(|keywords| !keywords.stand_nowhere_in(text));
+    if !wanted.everything || has_keywords {
+        return fill(frame, names, |field| wanted.wants(field), text).map(drop);
+    }
+    // Long escapes can hide a keyword; then everything is read after all.
+    let is_odd = fill(frame, names, |field| wanted.wants_itself(field), text)?;
+    frame.has_no_keywords(!is_odd);
+    if is_odd {
+        frame.clear();
+        fill(frame, names, |_| true, text)?;
+    }
+    Ok(())
+}
+
+/// Fills a frame with what is wanted; whether the text has escapes that are longer than a letter.
+#[inline(always)]
+fn fill<'a>(
+    frame: &mut Frame<'a>,
+    names: &Names,
+    wants: impl Fn(Option<FieldId>) -> bool,
+    text: &'a [u8],
+) -> Result<bool, TextError> {
     let mut reader = Reader { text, at: 0, quotes: Quotes::new(text) };
     reader.expect(b'{', "it does not begin with a brace")?;
     if reader.peek() == Some(b'}') {
@@ -39,7 +61,7 @@ pub fn fill_from_text<'a>(frame: &mut Frame<'a>, names: &Names, wanted: &Wanted,
             _ => unescaped(name).and_then(|name| names.find_bytes(&name)),
         };
         reader.pass(b':', "a name has no value")?;
-        if !wanted.wants(field) {
+        if !wants(field) {
             reader.skip()?;
         } else {
             let field = field.filter(|field| !frame.has(*field));
@@ -112,8 +134,9 @@ impl<'a> Reader<'a> {
         if self.next() == Some(wanted) { Ok(()) } else { self.wrong(what) }
     }
 
-    fn end(&mut self) -> Result<(), TextError> {
-        if self.peek().is_none() { Ok(()) } else { self.wrong("something follows the object") }
+    /// Nothing may follow; whether there were odd escapes.
+    fn end(&mut self) -> Result<bool, TextError> {
+        if self.peek().is_none() { Ok(self.quotes.is_odd()) } else { self.wrong("something follows the object") }
     }
 
     /// The string that begins here, as it stands in the text.
@@ -276,7 +299,7 @@ mod tests {
     }
 
     fn everything() -> Wanted {
-        Wanted { fields: Vec::new(), everything: true }
+        Wanted { everything: true, ..Wanted::default() }
     }
 
     /// What a frame holds, by field, and all of its texts.

@@ -197,9 +197,10 @@ impl Judge {
         scratch.begin(program, frame);
         scratch.marks.call(program);
         scratch.matches.clear();
+        let anywhere = choice.anywhere.as_ref().filter(|_| !frame.is_without_keywords());
         for place in 0..frame.len() {
             let field = frame.owner(place).and_then(|field| self.fields.get(field.index()));
-            let scans = (field.and_then(|scan| self.scans.get(*scan as usize)), choice.anywhere.as_ref());
+            let scans = (field.and_then(|scan| self.scans.get(*scan as usize)), anywhere);
             if scans.0.is_some() || scans.1.is_some() {
                 self.scan(scans, choice, frame, place, scratch);
             }
@@ -391,15 +392,12 @@ impl Scratch {
             let fits = |text: &[u8]| pattern.fits(text);
             return !form.is_null && (fits(self.forms.folded(form)) || self.forms.other(form).is_some_and(fits));
         }
-        if let Test::Regex { required, ascii, .. } = test {
+        if let Test::Regex(expression) = test {
             let form = self.forms.of(frame, place);
             // Addresses have another notation, which the expression may fit.
-            if form.is_ascii && self.forms.other(form).is_none() {
-                let is_possible = !form.is_null && required.stands_in(self.forms.folded(form));
-                let Some(ascii) = ascii.as_ref().filter(|_| is_possible) else {
-                    return is_possible && test.holds(datum, &datum.text(), "");
-                };
-                return ascii.is_match(datum.text().as_bytes());
+            let is_plain = form.is_ascii && self.forms.other(form).is_none();
+            if is_plain && !expression.required().stands_in(self.forms.folded(form)) {
+                return false;
             }
         }
         // None of the other tests looks at the folded text.

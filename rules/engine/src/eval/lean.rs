@@ -150,7 +150,7 @@ fn price(atom: &Atom) -> u32 {
         Test::Folded(Pattern::Contains(_)) => 10,
         Test::Folded(Pattern::Glob(_)) | Test::Cased(_) | Test::Compare(..) => 20,
         Test::Network(_) | Test::Reference { .. } => 40,
-        Test::Regex { .. } | Test::Time(..) => 100,
+        Test::Regex(_) | Test::Time(..) => 100,
     };
     if atom.scope == Scope::Anywhere { test * 20 } else { test }
 }

@@ -1,7 +1,6 @@
 //! Which texts a value must have somewhere for a test to pass: what a scan looks for. A test without such texts can be
 //! judged only by itself.
 
-use regex::Regex;
 use regex_syntax::Parser;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use regex_syntax::hir::{Class, Hir, HirKind};
@@ -57,8 +56,9 @@ impl Test {
                 let needle = Needle { text: fold(&needle.text).into(), ..needle };
                 Some(Needles { any_of: vec![needle], prove: false, ascii_only: true })
             }
-            Self::Regex { required, .. } if !required.any_of.is_empty() => {
-                let any_of = required.any_of.iter().map(|text| Needle { place: Place::Inside, text: text.clone() }).collect();
+            Self::Regex(expression) if !expression.required().any_of.is_empty() => {
+                let any_of =
+                    expression.required().any_of.iter().map(|text| Needle { place: Place::Inside, text: text.clone() }).collect();
                 Some(Needles { any_of, prove: false, ascii_only: true })
             }
             _ => None,
@@ -101,8 +101,8 @@ pub struct Required {
 
 impl Required {
     /// What this expression requires.
-    pub(crate) fn of(regex: &Regex) -> Self {
-        let Ok(hir) = Parser::new().parse(regex.as_str()) else { return Self::default() };
+    pub(crate) fn of(expression: &str) -> Self {
+        let Ok(hir) = Parser::new().parse(expression) else { return Self::default() };
         let inner = literals(&hir);
         let known = [inner, outer(&hir, ExtractKind::Prefix), outer(&hir, ExtractKind::Suffix)].into_iter().flatten();
         let best = known.max_by_key(|texts| (shortest(texts), std::cmp::Reverse(texts.len()))).unwrap_or_default();
@@ -112,8 +112,8 @@ impl Required {
 
     /// Whether a folded ASCII value has it: much cheaper than to ask the expression, and it often has not.
     pub(crate) fn stands_in(&self, value: &[u8]) -> bool {
-        let has = |text: &Box<str>| beffroi_simd::find(value, text.as_bytes()).is_some();
-        value.len() >= self.length && (self.any_of.is_empty() || self.any_of.iter().any(has))
+        let has = |text: &str| beffroi_simd::find(value, text.as_bytes()).is_some();
+        value.len() >= self.length && (self.any_of.is_empty() || self.any_of.iter().any(|text| has(text)))
     }
 }
 
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn an_expression_tells_what_it_begins_or_ends_with_and_how_short_a_value_it_fits() {
-        let of = |expression: &str| Required::of(&Regex::new(expression).unwrap());
+        let of = Required::of;
         let texts = |required: &Required| required.any_of.iter().map(ToString::to_string).collect::<Vec<_>>();
         let required = of(r#"\\[a-z]{1,32}\.[A-Z]{1,6}\.[ "']"#);
         assert_eq!((texts(&required), required.length), (vec![". ".into(), ".\"".into(), ".'".into()], 6));

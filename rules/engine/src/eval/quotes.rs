@@ -42,13 +42,15 @@ pub(crate) struct Quotes<'a> {
     slashes: u64,
     /// Bytes that are escaped, and stand for something longer or for nothing.
     odd: u64,
+    /// Some block had odd escapes.
+    is_odd: bool,
     /// The first byte of the next block is escaped.
     carry: bool,
 }
 
 impl<'a> Quotes<'a> {
     pub(crate) fn new(text: &'a [u8]) -> Self {
-        let mut quotes = Self { text, block: 0, quotes: 0, slashes: 0, odd: 0, carry: false };
+        let mut quotes = Self { text, block: 0, quotes: 0, slashes: 0, odd: 0, is_odd: false, carry: false };
         quotes.load();
         quotes
     }
@@ -58,6 +60,7 @@ impl<'a> Quotes<'a> {
         let [quotes, slashes] = marks(self.text, self.block, [b'"', b'\\']);
         let escaped = self.escaped(slashes);
         self.odd = self.odd_of(escaped & !(quotes | slashes));
+        self.is_odd |= self.odd != 0;
         self.quotes = quotes & !escaped;
         self.slashes = slashes;
     }
@@ -92,6 +95,11 @@ impl<'a> Quotes<'a> {
         let (sum, carry) = starts.overflowing_add(slashes);
         self.carry = carry;
         (!ODD ^ sum << 1) & follows
+    }
+
+    /// Whether what was read has escapes that stand for something longer or for nothing.
+    pub(crate) fn is_odd(&self) -> bool {
+        self.is_odd
     }
 
     /// Goes on to the next block; false where there is none.

@@ -3,11 +3,10 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use regex::Regex;
 
+use super::expression::Expression;
 use super::frame::Datum;
 use super::names::FieldId;
-use super::needles::Required;
 use super::pattern::{Anchor, Pattern, fold};
 
 /// A comparison of numbers.
@@ -121,14 +120,7 @@ pub enum Test {
     /// The value's text as it is.
     Cased(Pattern),
     /// A regular expression somewhere in the value's text.
-    Regex {
-        /// The expression.
-        regex: Regex,
-        /// The same for ASCII values, far smaller because its classes are; none where it names letters beyond ASCII.
-        ascii: Option<regex::bytes::Regex>,
-        /// What a value must have for it to find something.
-        required: Required,
-    },
+    Regex(Expression),
     /// An address in this network; IPv4 addresses in IPv6 clothes count as IPv4.
     Network(IpNet),
     /// A number.
@@ -164,7 +156,7 @@ impl Test {
         match self {
             Self::Folded(pattern) => datum != Datum::Null && pattern.fits(folded.as_bytes()),
             Self::Cased(pattern) => datum != Datum::Null && pattern.fits(text.as_bytes()),
-            Self::Regex { regex, .. } => datum != Datum::Null && regex.is_match(text),
+            Self::Regex(expression) => datum != Datum::Null && expression.finds_in(text),
             Self::Network(network) => in_network(network, text),
             Self::Compare(order, number) => number.compare(datum).is_some_and(|found| order.holds(found)),
             Self::Time(part, order, wanted) => part.of(datum).is_some_and(|found| order.holds(found.cmp(wanted))),
@@ -175,7 +167,7 @@ impl Test {
     /// What makes two tests of one field the same one.
     pub(crate) fn key(&self) -> String {
         match self {
-            Self::Regex { regex, .. } => format!("Regex({:?})", regex.as_str()),
+            Self::Regex(expression) => format!("Regex({:?})", expression.as_str()),
             other => format!("{other:?}"),
         }
     }

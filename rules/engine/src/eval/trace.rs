@@ -81,7 +81,7 @@ impl Tracer<'_> {
         match test {
             Test::Folded(pattern) => pattern_in_words(pattern),
             Test::Cased(pattern) => format!("{}, upper and lower case as written", pattern_in_words(pattern)),
-            Test::Regex { regex, .. } => format!("fits the regular expression {}", regex.as_str()),
+            Test::Regex(expression) => format!("fits the regular expression {}", expression.as_str()),
             Test::Network(network) => format!("is an address in {network}"),
             Test::Compare(order, number) => format!("{} {}", order_in_words(*order), number_in_words(*number)),
             Test::Time(part, order, wanted) => {

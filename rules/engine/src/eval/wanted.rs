@@ -1,5 +1,6 @@
 //! Which values of an event are worth reading.
 
+use super::keywords::Keywords;
 use super::names::FieldId;
 use super::needs::atoms_of;
 use super::program::{Program, Scope};
@@ -12,6 +13,8 @@ pub struct Wanted {
     pub(crate) fields: Vec<bool>,
     /// Every text of the event is searched.
     pub(crate) everything: bool,
+    /// What all of it is searched for; none when that is not known, or nothing is.
+    pub(crate) keywords: Option<Keywords>,
 }
 
 impl Wanted {
@@ -21,7 +24,9 @@ impl Wanted {
         for rule in rules {
             program.rules[*rule].selections.iter().for_each(|selection| atoms_of(&selection.body, &mut atoms));
         }
-        let mut wanted = Self { fields: vec![false; program.names.len()], everything: false };
+        atoms.sort_unstable();
+        atoms.dedup();
+        let mut wanted = Self { fields: vec![false; program.names.len()], ..Self::default() };
         for atom in atoms.iter().map(|id| &program.atoms[id.index()]) {
             match atom.scope {
                 Scope::Field(field) => wanted.also(field),
@@ -31,6 +36,10 @@ impl Wanted {
                 wanted.also(other);
             }
         }
+        if wanted.everything {
+            let atoms = atoms.iter().map(|id| &program.atoms[id.index()]);
+            wanted.keywords = Keywords::of(atoms.filter(|atom| atom.scope == Scope::Anywhere));
+        }
         wanted
     }
 
@@ -38,7 +47,14 @@ impl Wanted {
     pub fn union<'w>(all: impl IntoIterator<Item = &'w Self>) -> Self {
         let mut union = Self::default();
         for wanted in all {
-            union.everything |= wanted.everything;
+            if wanted.everything {
+                union.keywords = match (&union.keywords, &wanted.keywords) {
+                    (None, keywords) if !union.everything => keywords.clone(),
+                    (Some(one), Some(other)) => Some(one.with(other)),
+                    _ => None,
+                };
+                union.everything = true;
+            }
             let fields = wanted.fields.iter().enumerate().filter(|(_, is_wanted)| **is_wanted);
             fields.for_each(|(field, _)| union.also(FieldId(field as u32)));
         }
@@ -56,6 +72,12 @@ impl Wanted {
     /// Whether some rule looks at values of this field; of fields without a number only searches of everything do.
     #[inline]
     pub fn wants(&self, field: Option<FieldId>) -> bool {
-        self.everything || field.is_some_and(|field| self.fields.get(field.index()) == Some(&true))
+        self.everything || self.wants_itself(field)
+    }
+
+    /// Whether some rule names this field.
+    #[inline]
+    pub(crate) fn wants_itself(&self, field: Option<FieldId>) -> bool {
+        field.is_some_and(|field| self.fields.get(field.index()) == Some(&true))
     }
 }

@@ -1,0 +1,153 @@
+//! Whether any keyword of some rules can stand in the text of an event, asked of the whole text at once, before it is
+//! read. Nearly always none can, and then values that only a search of everything would look at need not be read.
+//!
+//! Keywords are looked for as JSON writes them: by four letters of each that no escape touches, case ignored by a bit
+//! that capitals and small letters differ in. What escapes or folds otherwise is not found this way; the reader tells
+//! of such escapes ([`super::fill_from_text`]), and letters that fold into ASCII are asked for here.
+
+use std::sync::Arc;
+
+use super::filter::{Filter, GRAM};
+use super::hash::Table;
+use super::program::Atom;
+
+/// What tells small letters from capitals.
+const CASE: u8 = 0x20;
+const CASES: u32 = u32::from_le_bytes([CASE; GRAM]);
+/// Letters beyond ASCII that fold into ASCII: the Kelvin sign, and the capital I with a dot.
+const FOLDING: [&str; 2] = ["\u{212a}", "\u{130}"];
+
+/// Looks for keywords in texts of events.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Keywords {
+    /// Of each keyword the longest part that stands in JSON as it is, [`CASE`] set in every byte.
+    parts: Vec<Box<[u8]>>,
+    /// Some keyword need not stand in values beyond ASCII.
+    ascii_only: bool,
+    filter: Arc<Filter>,
+    /// From keys to places in `anchors`.
+    table: Table,
+    /// Number of a part, and where in it the key stands.
+    anchors: Vec<(usize, usize)>,
+    step: usize,
+}
+
+impl Keywords {
+    /// What these tests of all texts look for; none where one of them cannot be looked for this way.
+    pub(crate) fn of<'a>(atoms: impl Iterator<Item = &'a Atom>) -> Option<Self> {
+        let mut keywords = Self::default();
+        for atom in atoms {
+            let needles = atom.test.needles()?;
+            keywords.ascii_only |= needles.ascii_only;
+            for needle in &needles.any_of {
+                keywords.parts.push(part(&needle.text)?);
+            }
+        }
+        Some(keywords.ready())
+    }
+
+    /// Both at once.
+    pub(crate) fn with(&self, other: &Self) -> Self {
+        let parts = self.parts.iter().chain(&other.parts).cloned().collect();
+        Self { parts, ascii_only: self.ascii_only || other.ascii_only, ..Self::default() }.ready()
+    }
+
+    fn ready(mut self) -> Self {
+        let shortest = self.parts.iter().map(|part| part.len()).min().unwrap_or(0);
+        // In a text looked at in steps, one of as many neighbouring places of a part is looked at.
+        let neighbours = (shortest + 1).saturating_sub(GRAM);
+        self.step = [8, 6, 4, 2].into_iter().find(|step| *step <= neighbours).unwrap_or(1);
+        let mut pairs = Vec::new();
+        for (number, part) in self.parts.iter().enumerate() {
+            for residue in 0..self.step {
+                let places = part.array_windows::<GRAM>().enumerate().skip(residue).step_by(self.step);
+                let Some((offset, four)) = places.max_by_key(|(_, four)| strangeness(four)) else { continue };
+                pairs.push((u32::from_le_bytes(*four), self.anchors.len() as u32));
+                self.anchors.push((number, offset));
+            }
+        }
+        self.filter = Filter::new(&pairs.iter().map(|(key, _)| *key).collect::<Vec<_>>()).into();
+        self.table = Table::new(&pairs.iter().map(|(key, anchor)| (hash(*key), *anchor)).collect::<Vec<_>>());
+        self
+    }
+
+    /// Whether no keyword stands in a text, given that it has no escapes but those of one letter.
+    pub(crate) fn stand_nowhere_in(&self, text: &[u8]) -> bool {
+        let mut is_somewhere = false;
+        self.filter.each_of(text, self.step, CASES, |at, key| {
+            is_somewhere = is_somewhere || self.table.find(hash(key)).any(|anchor| self.stands(text, at, anchor));
+        });
+        !is_somewhere && (text.is_ascii() || !self.ascii_only && !folds_into_ascii(text))
+    }
+
+    /// Whether the part of an anchor stands around a place.
+    fn stands(&self, text: &[u8], at: usize, anchor: u32) -> bool {
+        let Some((number, offset)) = self.anchors.get(anchor as usize) else { return false };
+        let part = &self.parts[*number];
+        let found = at.checked_sub(*offset).and_then(|start| text.get(start..start + part.len()));
+        found.is_some_and(|found| found.iter().zip(part.iter()).all(|(byte, wanted)| byte | CASE == *wanted))
+    }
+}
+
+/// How unlike a word four letters are: what is no letter stands in keywords more than in events.
+fn strangeness(four: &[u8; GRAM]) -> usize {
+    four.iter().filter(|byte| !byte.is_ascii_alphanumeric()).count()
+}
+
+fn hash(key: u32) -> u64 {
+    u64::from(key).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn folds_into_ascii(text: &[u8]) -> bool {
+    FOLDING.iter().any(|letter| beffroi_simd::find(text, letter.as_bytes()).is_some())
+}
+
+/// The longest part of a keyword that JSON writes as it is; none where it is too short to be looked for.
+fn part(text: &str) -> Option<Box<[u8]>> {
+    let is_plain = |byte: &u8| !matches!(byte, b'\\' | b'"' | b'/' | 0..=0x1f | 0x7f..);
+    let parts = text.as_bytes().split(|byte| !is_plain(byte));
+    let longest = parts.max_by_key(|part| part.len()).filter(|part| part.len() >= GRAM)?;
+    Some(longest.iter().map(|byte| byte | CASE).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::build::Builder;
+    use super::super::program::Scope;
+    use super::*;
+
+    fn keywords(words: &[&str]) -> Option<Keywords> {
+        let rule = serde_json::json!({
+            "title": "t", "logsource": {"product": "windows"}, "detection": {"keywords": words, "condition": "keywords"},
+        });
+        let parsed = rsigma_parser::parse_sigma_yaml(&rule.to_string()).unwrap();
+        let mut builder = Builder::default();
+        builder.add(&parsed.rules[0]).unwrap();
+        let program = builder.finish();
+        assert!(program.atoms.iter().all(|atom| atom.scope == Scope::Anywhere));
+        Keywords::of(program.atoms.iter())
+    }
+
+    #[test]
+    fn a_keyword_is_found_wherever_it_stands_and_whatever_its_case() {
+        let keywords = keywords(&["lsadump::", "\\mimilib.dll", "eo.oe.kiwi", "dpapi::masterkey"]).unwrap();
+        for word in ["LsaDump::", r"\\MimiLib.DLL", "EO.oe.kiwi", "dpapi::masterkey"] {
+            for front in 0..40 {
+                let text = format!(r#"{{"a":"{}{word} x"}}"#, "y".repeat(front));
+                assert!(!keywords.stand_nowhere_in(text.as_bytes()), "{text}");
+            }
+        }
+        assert!(keywords.stand_nowhere_in(r#"{"a":"lsa dump, mimilib, été"}"#.as_bytes()));
+    }
+
+    #[test]
+    fn letters_that_fold_into_ascii_are_no_hiding_place() {
+        let keywords = keywords(&["skeleton-key"]).unwrap();
+        assert!(!keywords.stand_nowhere_in("{\"a\":\"s\u{212a}eleton-key\"}".as_bytes()));
+    }
+
+    #[test]
+    fn what_is_too_short_or_may_be_escaped_is_not_looked_for() {
+        assert!(keywords(&["abc"]).is_none() && keywords(&["long enough", "a/b/c\\d"]).is_none());
+    }
+}
