@@ -29,18 +29,13 @@ fn batch(host: &str, parents: &[&str]) -> Vec<u8> {
         event.seq = number as u64 + 1;
         builder.push(&Record::Event(event));
     }
-    let header = Header {
-        tenant: "interieur".into(),
-        agent: AgentId::of_public_key(&key.verifying_key().to_bytes()),
-        epoch: Epoch::new(BEGIN_US.unsigned_abs(), 1),
-        stream: Stream::Exec,
-        first: 0,
-        last: 0,
-        raw_size: 0,
-        previous: BatchHash([0; 32]),
-        schema_version: 0,
-        public_key: [0; 32],
-    };
+    let header = Header::unsealed(
+        "interieur".into(),
+        AgentId::of_public_key(&key.verifying_key().to_bytes()),
+        Epoch::new(BEGIN_US.unsigned_abs(), 1),
+        Stream::Exec,
+        BatchHash::default(),
+    );
     builder.seal(header, &key).unwrap().bytes
 }
 

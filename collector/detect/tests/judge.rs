@@ -38,18 +38,7 @@ fn event(seq: u64, parent: &str) -> Record {
 fn seal(records: &[Record], previous: BatchHash) -> SealedBatch {
     let mut builder = BatchBuilder::new(&HostInfo { hostname: "app-07".into(), ..Default::default() });
     records.iter().for_each(|record| builder.push(record));
-    let header = Header {
-        tenant: "sante".into(),
-        agent: agent(),
-        epoch: Epoch::new(1_795_255_000_000_000, 1),
-        stream: Stream::Exec,
-        first: 0,
-        last: 0,
-        raw_size: 0,
-        previous,
-        schema_version: 0,
-        public_key: [0; 32],
-    };
+    let header = Header::unsealed("sante".into(), agent(), Epoch::new(1_795_255_000_000_000, 1), Stream::Exec, previous);
     builder.seal(header, &key()).unwrap()
 }
 

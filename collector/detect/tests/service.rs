@@ -31,19 +31,8 @@ fn batch(seq: u64, command: &str) -> Outgoing {
     event.set(Field::COMMAND_LINE, command);
     let mut builder = BatchBuilder::new(&HostInfo::default());
     builder.push(&Record::Event(event));
-    let header = Header {
-        tenant: "sante".into(),
-        agent,
-        // An epoch of its own for each batch: this test is not about chains.
-        epoch: Epoch::new(seq, 1),
-        stream: Stream::Exec,
-        first: 0,
-        last: 0,
-        raw_size: 0,
-        previous: BatchHash::default(),
-        schema_version: 0,
-        public_key: [0; 32],
-    };
+    // An epoch of its own for each batch: this test is not about chains.
+    let header = Header::unsealed("sante".into(), agent, Epoch::new(seq, 1), Stream::Exec, BatchHash::default());
     outgoing(agent, builder.seal(header, &key).unwrap().bytes)
 }
 

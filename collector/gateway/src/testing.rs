@@ -154,18 +154,7 @@ impl FakeAgent {
 
     /// The header of a batch of this agent.
     pub fn header(&self, tenant: &str) -> Header {
-        Header {
-            tenant: tenant.into(),
-            agent: self.id(),
-            epoch: Epoch::new(1_795_000_000_000_000, 1),
-            stream: Stream::Exec,
-            first: 0,
-            last: 0,
-            raw_size: 0,
-            previous: BatchHash::default(),
-            schema_version: 0,
-            public_key: [0; 32],
-        }
+        Header::unsealed(tenant.into(), self.id(), Epoch::new(1_795_000_000_000_000, 1), Stream::Exec, BatchHash::default())
     }
 }
 

@@ -13,7 +13,7 @@ use crate::eval::{Builder, Choice, Found, Frame, Judge, Program, Scratch, Wanted
 use crate::limits::{MAX_CORRELATIONS, MAX_MATCHED_FIELDS};
 use crate::logsource::{Route, RuleLogsource};
 use crate::rule::RuleSet;
-use crate::view;
+use crate::view::{self, Columns};
 
 /// What judges events: pure, without clock and I/O, shared by threads.
 pub trait Detector: Send + Sync {
@@ -75,7 +75,7 @@ pub struct SigmaDetector {
     /// One for each product that rules name, and one for those that name none.
     judges: Vec<Judge>,
     /// Where audit records go; none when no rule reads them.
-    audit: Option<Way>,
+    audit: Option<(Way, Columns)>,
     panics: AtomicU64,
     costs: Costs,
     /// Memory that judging uses again, one piece for each thread that judges at the same time.
@@ -137,9 +137,10 @@ pub fn compile(set: &RuleSet) -> Result<SigmaDetector, CompileError> {
     let bucket = |(logsource, (route, rules))| Bucket { route, judge: place(logsource), rules };
     let buckets: Vec<Bucket> = groups.into_iter().map(bucket).collect();
     let audit = Way::new(&program, &judges, through(&buckets, |bucket| bucket.route.reads_audit()));
+    let columns = Columns::new(&program.names, |field| audit.wanted.wants(field));
     Ok(SigmaDetector {
         rules: set.rules.iter().map(|rule| rule.info.clone()).collect(),
-        audit: (!audit.choices.is_empty()).then_some(audit),
+        audit: (!audit.choices.is_empty()).then_some((audit, columns)),
         program,
         buckets,
         judges,
@@ -257,11 +258,10 @@ impl Detector for SigmaDetector {
             self.judge(&way, &frame, &mut workspace, &mut matches);
             kept = frame.recycle();
         }
-        if let Some(audit) = &self.audit {
-            let wanted = |name: &str| audit.wanted.wants(names.find(name));
-            for record in &view::wanted_records(event, &wanted) {
+        if let Some((audit, columns)) = &self.audit {
+            for record in &view::records(event, columns) {
                 let mut frame = kept.recycle_for(names);
-                record.fill(&mut frame, names);
+                record.fill(&mut frame);
                 self.judge(audit, &frame, &mut workspace, &mut matches);
                 kept = frame.recycle();
             }

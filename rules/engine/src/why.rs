@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::detector::SigmaDetector;
 use crate::eval::{Frame, Node, fill_from_event, trace};
-use crate::view;
+use crate::view::{self, Columns};
 
 /// How one rule judges one event.
 #[derive(Debug, Clone, Serialize)]
@@ -36,7 +36,7 @@ impl SigmaDetector {
             unreachable!("every rule stands in the bucket of its logsource");
         };
         let (names, rule) = (&self.program.names, &self.program.rules[place]);
-        let records = if bucket.route.reads_audit() { view::records(event) } else { Vec::new() };
+        let records = if bucket.route.reads_audit() { view::records(event, &Columns::new(names, |_| true)) } else { Vec::new() };
         let is_for_it = bucket.route.accepts(&event.logsource) || !records.is_empty();
         let mut views = Vec::new();
         if records.is_empty() || bucket.route.accepts(&event.logsource) {
@@ -46,7 +46,7 @@ impl SigmaDetector {
         }
         for record in &records {
             let mut frame = Frame::new(names);
-            record.fill(&mut frame, names);
+            record.fill(&mut frame);
             views.push(trace(&self.program, rule, &frame));
         }
         let matches = is_for_it && views.iter().any(|view| view.holds);

@@ -314,16 +314,5 @@ pub(crate) fn oldest_after(log: &std::path::Path, offset: u64) -> Option<i64> {
 
 /// A header in which numbers, size, version and key are still to be filled in.
 pub(super) fn header(author: &Author, stream: Stream, previous: BatchHash) -> Header {
-    Header {
-        tenant: author.tenant.clone(),
-        agent: author.agent,
-        epoch: author.epoch,
-        stream,
-        first: 0,
-        last: 0,
-        raw_size: 0,
-        previous,
-        schema_version: 0,
-        public_key: [0; 32],
-    }
+    Header::unsealed(author.tenant.clone(), author.agent, author.epoch, stream, previous)
 }

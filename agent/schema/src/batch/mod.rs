@@ -41,6 +41,13 @@ pub struct Header {
     pub public_key: [u8; 32],
 }
 
+impl Header {
+    /// What is known of a batch before it is sealed; [`BatchBuilder::seal`] fills in the rest.
+    pub fn unsealed(tenant: String, agent: AgentId, epoch: Epoch, stream: Stream, previous: BatchHash) -> Self {
+        Self { tenant, agent, epoch, stream, first: 0, last: 0, raw_size: 0, previous, schema_version: 0, public_key: [0; 32] }
+    }
+}
+
 /// What the host says of itself. Shown to people, never trusted as an identity.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct HostInfo {

@@ -12,18 +12,13 @@ fn key() -> SigningKey {
 }
 
 fn header(stream: Stream, previous: BatchHash) -> Header {
-    Header {
-        tenant: "interieur".into(),
-        agent: AgentId::of_public_key(&key().verifying_key().to_bytes()),
-        epoch: Epoch::new(1_795_000_000_000_000, 1),
+    Header::unsealed(
+        "interieur".into(),
+        AgentId::of_public_key(&key().verifying_key().to_bytes()),
+        Epoch::new(1_795_000_000_000_000, 1),
         stream,
-        first: 0,
-        last: 0,
-        raw_size: 0,
         previous,
-        schema_version: 0,
-        public_key: [0; 32],
-    }
+    )
 }
 
 fn exec(seq: u64, command: &str) -> Record {

@@ -187,18 +187,7 @@ fn opened(items: &[Item]) -> Opened {
         event.seq = index as u64 + 1;
         builder.push(&Record::Event(event));
     }
-    let header = Header {
-        tenant: "interieur".into(),
-        agent,
-        epoch: Epoch::new(NOW as u64, 1),
-        stream: Stream::Exec,
-        first: 0,
-        last: 0,
-        raw_size: 0,
-        previous: BatchHash::default(),
-        schema_version: 0,
-        public_key: [0; 32],
-    };
+    let header = Header::unsealed("interieur".into(), agent, Epoch::new(NOW as u64, 1), Stream::Exec, BatchHash::default());
     let sealed = builder.seal(header, &key).expect("it is small enough");
     let header = |name: &str, value: &str| (name.to_string(), Bytes::copy_from_slice(value.as_bytes()));
     let record = BusRecord {

@@ -33,19 +33,8 @@ pub fn batch(tenant: &str, host: u8, tick: i64, user: &str, command: &str) -> Ou
     event.set(Field::COMMAND_LINE, command).set(Field::USER, user);
     let mut builder = BatchBuilder::new(&HostInfo { hostname: format!("host-{host}"), ..Default::default() });
     builder.push(&Record::Event(event));
-    let header = Header {
-        tenant: tenant.into(),
-        agent,
-        // An epoch of its own for each batch: this test is not about chains.
-        epoch: Epoch::new(time as u64, 1),
-        stream: Stream::Exec,
-        first: 0,
-        last: 0,
-        raw_size: 0,
-        previous: BatchHash::default(),
-        schema_version: 0,
-        public_key: [0; 32],
-    };
+    // An epoch of its own for each batch: this test is not about chains.
+    let header = Header::unsealed(tenant.into(), agent, Epoch::new(time as u64, 1), Stream::Exec, BatchHash::default());
     let stamp = |name: &str, value: String| (name.to_string(), value.into_bytes());
     Outgoing {
         key: agent.to_string().into_bytes(),

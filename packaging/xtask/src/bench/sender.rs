@@ -56,19 +56,13 @@ impl Sender {
             event.seq = chain.last;
             builder.push(&Record::Event(event));
         }
-        let header = Header {
-            tenant: self.tenant.clone(),
-            agent: AgentId::of_public_key(&self.key.verifying_key().to_bytes()),
-            epoch: self.epoch,
+        let header = Header::unsealed(
+            self.tenant.clone(),
+            AgentId::of_public_key(&self.key.verifying_key().to_bytes()),
+            self.epoch,
             stream,
-            previous: chain.hash,
-            // The rest is filled in when it is sealed.
-            first: 0,
-            last: 0,
-            raw_size: 0,
-            schema_version: 0,
-            public_key: [0; 32],
-        };
+            chain.hash,
+        );
         let batch = builder.seal(header, &self.key).context("a batch of the generator is beyond the limits")?;
         chain.hash = batch.hash;
         Ok(batch)

@@ -152,18 +152,13 @@ fn seal(items: &[Item], key: &SigningKey) -> Vec<u8> {
         event.seq = index as u64 + 1;
         builder.push(&Record::Event(event));
     }
-    let header = Header {
-        tenant: "interieur".into(),
-        agent: AgentId::of_public_key(&key.verifying_key().to_bytes()),
-        epoch: Epoch::new(1_795_000_000_000_000, 1),
-        stream: Stream::Exec,
-        first: 0,
-        last: 0,
-        raw_size: 0,
-        previous: BatchHash([0; 32]),
-        schema_version: 0,
-        public_key: [0; 32],
-    };
+    let header = Header::unsealed(
+        "interieur".into(),
+        AgentId::of_public_key(&key.verifying_key().to_bytes()),
+        Epoch::new(1_795_000_000_000_000, 1),
+        Stream::Exec,
+        BatchHash::default(),
+    );
     builder.seal(header, key).expect("it is small enough").bytes
 }
 
