@@ -21,6 +21,8 @@ pub const MAX_RECORDS: usize = 65_536;
 pub const MAX_FIELDS: usize = 160;
 /// Values of one whole batch: bounds decoded memory (32 bytes a value) to 64 MiB.
 pub const MAX_VALUES: usize = 2 * 1024 * 1024;
+/// Distinct lists of one batch: an event has its arguments and what is known of its ancestors.
+pub const MAX_LISTS: usize = 8 * MAX_RECORDS;
 /// Text of all events of one batch, counted as often as it is named: an honest batch of 8 MiB names its strings some
 /// dozens of times, a hostile one names one large string in every event and would become terabytes as rows or evidence.
 pub const MAX_EXPANDED_BYTES: usize = 256 * 1024 * 1024;

@@ -37,7 +37,7 @@ pub enum Link {
 }
 
 impl Chains {
-    /// Compares a batch with its stream and moves the head.
+    /// Compares a batch with its stream and moves the head. `records` are those that are no events, or all.
     ///
     /// # Errors
     /// [`BatchError::Chain`] when the batch follows in number but names another predecessor. The head moves on all the
@@ -56,7 +56,7 @@ impl Chains {
                 Ok(if known.is_some() { Link::Hole { from, to } } else { Link::Fits })
             }
             Err(error) => {
-                self.set(key, ChainHead { last: envelope.header.last, hash: envelope.hash });
+                self.set(key, ChainHead { last: envelope.header.last, hash: envelope.hash() });
                 Err(error)
             }
         }

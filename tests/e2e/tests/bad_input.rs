@@ -64,7 +64,7 @@ fn bomb(seed: u8) -> Result<Vec<u8>> {
         }
         bytes
     };
-    let hash = Envelope::parse(&with(&[0; 64]))?.hash;
+    let hash = Envelope::parse(&with(&[0; 64]))?.hash();
     let signed = with(&SigningKey::from_bytes(&[seed; 32]).sign(&hash.0).to_bytes());
     Envelope::parse(&signed)?.verify().context("the bomb is signed by its host")?;
     Ok(signed)

@@ -67,7 +67,7 @@ fn runs(spool: &StreamSpool, from: u64, upto: u64) -> Result<Vec<Run>, SpoolErro
         }
         let Ok(envelope) = Envelope::parse(&record.payload) else { continue };
         let evicted = evicted_hash(&envelope);
-        let hash = evicted.unwrap_or(envelope.hash);
+        let hash = evicted.unwrap_or(envelope.hash());
         // What an earlier eviction has taken is declared again, but not lost again.
         let fresh = if evicted.is_some() { 0 } else { envelope.header.last - envelope.header.first + 1 };
         match runs.last_mut().filter(|run| same_epoch(run, envelope.header.epoch)) {

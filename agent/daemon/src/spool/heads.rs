@@ -113,7 +113,7 @@ fn newest_on_spool(spool: &StreamSpool, epoch: Epoch) -> Result<Option<(StreamHe
             }
             let Ok(envelope) = Envelope::parse(&record.payload) else { continue };
             if envelope.header.epoch == epoch {
-                let last_hash = evicted_hash(&envelope).unwrap_or(envelope.hash);
+                let last_hash = evicted_hash(&envelope).unwrap_or(envelope.hash());
                 let head = StreamHead { stream: spool.stream, last_seq: envelope.header.last, last_hash };
                 newest = Some((head, record.timestamp));
             }

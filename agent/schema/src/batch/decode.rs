@@ -1,20 +1,19 @@
 //! Reading a body: decompression and decoding within limits. Every index, count and kind is checked: the bytes come
 //! from a host that may be hostile, even though its signature holds.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use prost::Message;
 
+use super::others::{gap_in, heartbeat_in, host_in, seq_in, start_in};
+use super::packed::{Column, ColumnName, List, Packed, Piece, Row, Shape, signed};
+use super::reader::{Member, Reader, malformed};
 use super::sealed::{Envelope, announced, check_record_count};
-use super::{
-    BatchError, EpochStart, Evicted, Gap, GapReason, Header, Heartbeat, HookState, HostInfo, PreviousEpoch, Record, StreamHead,
-};
-use crate::event::{Category, Event, Logsource, Product, Text, Value};
+use super::{BatchError, Gap, Header, HostInfo, Record};
+use crate::event::{Category, Logsource, Product, Text};
 use crate::fields::{FIRST_EXTRA, Field, Kind};
-use crate::ids::{BatchHash, Epoch, Stream};
-use crate::limits::{MAX_EXPANDED_BYTES, MAX_FIELDS, MAX_LIST, MAX_TEXT_BYTES, MAX_VALUES};
+use crate::limits::{MAX_EXPANDED_BYTES, MAX_FIELDS, MAX_LIST, MAX_LISTS, MAX_RECORDS, MAX_TEXT_BYTES, MAX_VALUES};
 use crate::proto;
 
 /// What a batch holds.
@@ -27,30 +26,32 @@ pub struct Contents {
 }
 
 impl Envelope {
-    /// Decompresses and decodes. Call [`Envelope::verify`] first.
+    /// Decompresses and decodes, and makes every event stand by itself. Call [`Envelope::verify`] first.
     ///
     /// # Errors
     /// [`BatchError`] `Compression`, `Malformed`, `TooLarge`, `Record` or `Numbers`.
     pub fn decode(&self) -> Result<Contents, BatchError> {
-        let body = decompress(&self.header, &self.body)?;
-        let body = proto::Body::decode(body.as_slice()).map_err(|error| BatchError::Malformed(error.to_string()))?;
-        let count = body.events.len() + body.gaps.len() + body.epoch_starts.len() + body.heartbeats.len();
-        check_record_count(count)?;
-        let host = body.host.clone().map(host_in).unwrap_or_default();
-        let mut records = Decoder::new(&self.header, &body)?.events(&body)?;
-        let first = self.header.first;
-        for (index, gap) in body.gaps.into_iter().enumerate() {
-            records.push(Record::Gap(gap_in(gap, first, index)?));
-        }
-        for (index, start) in body.epoch_starts.into_iter().enumerate() {
-            records.push(Record::EpochStart(start_in(start, first, index)?));
-        }
-        for (index, heartbeat) in body.heartbeats.into_iter().enumerate() {
-            records.push(Record::Heartbeat(heartbeat_in(heartbeat, first, index)?));
-        }
-        records.sort_by_key(Record::seq);
-        check_numbers(&self.header, &records)?;
-        Ok(Contents { host, records })
+        let packed = self.open()?;
+        let records = packed.records();
+        Ok(Contents { host: packed.host, records })
+    }
+
+    /// Decompresses and checks, and leaves the events as they were sent. Call [`Envelope::verify`] first.
+    ///
+    /// # Errors
+    /// [`BatchError`] `Compression`, `Malformed`, `TooLarge`, `Record` or `Numbers`.
+    pub fn open(&self) -> Result<Packed, BatchError> {
+        let raw = decompress(&self.header, &self.body)?;
+        let mut parts = Parts::of(&raw)?;
+        parts.check()?;
+        let mut opener = Opener::new(&raw, &mut parts)?;
+        opener.add_events(self.header.first, &parts)?;
+        let others = parts.others(self.header.first)?;
+        let Opener { strings, lists, shapes, rows, values, .. } = opener;
+        let host = parts.host()?;
+        let packed = Packed { host, strings, lists, shapes, rows, values, others, raw };
+        check_numbers(&self.header, &packed)?;
+        Ok(packed)
     }
 }
 
@@ -62,149 +63,264 @@ fn decompress(header: &Header, body: &[u8]) -> Result<Vec<u8>, BatchError> {
     if raw.len() == size { Ok(raw) } else { Err(wrong(format!("it has {} bytes", raw.len()))) }
 }
 
-fn check_numbers(header: &Header, records: &[Record]) -> Result<(), BatchError> {
-    let wrong =
-        || BatchError::Numbers { got: records.len() as u64, expected: announced(header), first: header.first, last: header.last };
-    if let [Record::Gap(Gap { evicted: Some(evicted), .. })] = records {
+fn check_numbers(header: &Header, packed: &Packed) -> Result<(), BatchError> {
+    let count = packed.rows.len() + packed.others.len();
+    let wrong = || BatchError::Numbers { got: count as u64, expected: announced(header), first: header.first, last: header.last };
+    if let ([], [Record::Gap(Gap { evicted: Some(evicted), .. })]) = (&packed.rows[..], &packed.others[..]) {
         return if (evicted.first, evicted.last) == (header.first, header.last) { Ok(()) } else { Err(wrong()) };
     }
-    if records.len() as u64 != announced(header) {
+    if count as u64 != announced(header) {
         return Err(wrong());
     }
-    let in_order = records.iter().zip(header.first..).all(|(record, seq)| record.seq() == seq);
-    if in_order { Ok(()) } else { Err(wrong()) }
+    let mut numbers: Vec<u64> = packed.rows.iter().map(|row| row.seq).chain(packed.others.iter().map(Record::seq)).collect();
+    numbers.sort_unstable();
+    if numbers.into_iter().eq(header.first..=header.last) { Ok(()) } else { Err(wrong()) }
 }
 
-struct Decoder<'a> {
-    first: u64,
-    strings: Vec<Text>,
-    lists: Vec<(Arc<[Text]>, usize)>,
-    /// Text of all values so far, counted as often as it is named.
-    expanded: Cell<usize>,
-    names: HashMap<u32, (Arc<str>, Kind)>,
-    shapes: Vec<(&'a proto::Shape, Logsource)>,
+/// The members of a body, where they stand (see `batch.proto`, message `Body`).
+#[derive(Default)]
+struct Parts<'a> {
+    strings: Vec<Piece>,
+    lists: Vec<&'a [u8]>,
+    shapes: Vec<&'a [u8]>,
+    names: Vec<&'a [u8]>,
+    host: Option<&'a [u8]>,
+    events: Vec<&'a [u8]>,
+    gaps: Vec<&'a [u8]>,
+    epoch_starts: Vec<&'a [u8]>,
+    heartbeats: Vec<&'a [u8]>,
 }
 
-impl<'a> Decoder<'a> {
-    fn new(header: &Header, body: &'a proto::Body) -> Result<Self, BatchError> {
-        let values: usize = body.events.iter().map(|event| event.values.len()).sum::<usize>()
-            + body.lists.iter().map(|list| list.strings.len()).sum::<usize>();
-        over("values of the batch", values, MAX_VALUES)?;
-        let strings = body.strings.iter().map(|bytes| {
-            over("one string", bytes.len(), MAX_TEXT_BYTES)?;
-            Ok(Text::from(bytes.as_slice()))
-        });
-        let mut decoder = Self {
-            first: header.first,
-            strings: strings.collect::<Result<_, BatchError>>()?,
-            lists: Vec::with_capacity(body.lists.len()),
-            expanded: Cell::new(0),
-            names: names_in(&body.names)?,
-            shapes: Vec::with_capacity(body.shapes.len()),
-        };
-        for (index, list) in body.lists.iter().enumerate() {
-            over("one list", list.strings.len(), MAX_LIST)?;
-            let texts = list.strings.iter().map(|at| decoder.string(u64::from(*at), index)).collect::<Result<Vec<_>, _>>()?;
-            let bytes = texts.iter().map(|text| text.len()).sum();
-            decoder.lists.push((texts.into(), bytes));
-        }
-        for (index, shape) in body.shapes.iter().enumerate() {
-            over("the fields of one event", shape.fields.len(), MAX_FIELDS)?;
-            let service = match shape.service {
-                0 => None,
-                number => Some(decoder.string(u64::from(number) - 1, index)?),
+impl<'a> Parts<'a> {
+    fn of(raw: &'a [u8]) -> Result<Self, BatchError> {
+        let (mut parts, mut reader) = (Self::default(), Reader::new(raw));
+        while let Some((number, member)) = reader.member()? {
+            let Member::Bytes(bytes) = member else {
+                // Members of a later version may be of any kind, those of this one are not.
+                if number <= 9 {
+                    return Err(malformed(&format!("member {number} of the body is no message")));
+                }
+                continue;
             };
-            let logsource = Logsource {
-                category: Category::from_number(shape.category),
-                product: Product::from_number(shape.product),
-                service,
-            };
-            decoder.shapes.push((shape, logsource));
+            match number {
+                1 => {
+                    over("one string", bytes.len(), MAX_TEXT_BYTES)?;
+                    let end = raw.len() - reader.left();
+                    parts.strings.push(Piece::new((end - bytes.len()) as u32, end as u32));
+                }
+                2 => parts.lists.push(bytes),
+                3 => parts.shapes.push(bytes),
+                4 => parts.names.push(bytes),
+                5 => parts.host = Some(bytes),
+                6 => parts.events.push(bytes),
+                7 => parts.gaps.push(bytes),
+                8 => parts.epoch_starts.push(bytes),
+                9 => parts.heartbeats.push(bytes),
+                _ => {}
+            }
         }
-        Ok(decoder)
+        Ok(parts)
     }
 
-    fn events(&self, body: &proto::Body) -> Result<Vec<Record>, BatchError> {
-        let mut ts = 0i64;
-        let mut records = Vec::with_capacity(body.events.len() + 4);
-        for (index, event) in body.events.iter().enumerate() {
-            ts = ts.wrapping_add(event.ts);
-            records.push(Record::Event(self.event(event, ts, index)?));
+    /// Counts that bound the memory of what is made of them.
+    fn check(&self) -> Result<(), BatchError> {
+        check_record_count(self.records())?;
+        over("the strings of the batch", self.strings.len(), MAX_VALUES)?;
+        over("the lists of the batch", self.lists.len(), MAX_LISTS)?;
+        over("the shapes of the batch", self.shapes.len(), MAX_RECORDS)?;
+        over("the names of a batch", self.names.len(), MAX_FIELDS * MAX_FIELDS)
+    }
+
+    fn records(&self) -> usize {
+        self.events.len() + self.gaps.len() + self.epoch_starts.len() + self.heartbeats.len()
+    }
+
+    fn host(&self) -> Result<HostInfo, BatchError> {
+        self.host.map(|host| message::<proto::Host>(host).map(host_in)).transpose().map(Option::unwrap_or_default)
+    }
+
+    /// The records that are no events.
+    fn others(&self, first: u64) -> Result<Vec<Record>, BatchError> {
+        let mut records = Vec::new();
+        for (index, gap) in self.gaps.iter().enumerate() {
+            records.push(Record::Gap(gap_in(message(gap)?, first, index)?));
+        }
+        for (index, start) in self.epoch_starts.iter().enumerate() {
+            records.push(Record::EpochStart(start_in(message(start)?, first, index)?));
+        }
+        for (index, heartbeat) in self.heartbeats.iter().enumerate() {
+            records.push(Record::Heartbeat(heartbeat_in(message(heartbeat)?, first, index)?));
         }
         Ok(records)
     }
+}
 
-    fn event(&self, event: &proto::EventRecord, ts: i64, index: usize) -> Result<Event, BatchError> {
-        let wrong = |why: String| BatchError::Record { index, why };
-        let (shape, logsource) =
-            self.shapes.get(event.shape as usize).ok_or_else(|| wrong(format!("no shape {}", event.shape)))?;
-        if shape.fields.len() != event.values.len() {
-            return Err(wrong(format!("{} values for {} fields", event.values.len(), shape.fields.len())));
+fn message<M: Message + Default>(bytes: &[u8]) -> Result<M, BatchError> {
+    M::decode(bytes).map_err(|error| BatchError::Malformed(error.to_string()))
+}
+
+/// Makes a [`Packed`] piece by piece.
+struct Opener {
+    strings: Vec<Piece>,
+    lists: Vec<List>,
+    shapes: Vec<Shape>,
+    rows: Vec<Row>,
+    values: Vec<u64>,
+    /// Strings of lists and fields of shapes so far.
+    listed: usize,
+    /// Text of all values so far, counted as often as it is named.
+    expanded: usize,
+}
+
+impl Opener {
+    fn new(raw: &[u8], parts: &mut Parts<'_>) -> Result<Self, BatchError> {
+        let mut opener = Self {
+            strings: std::mem::take(&mut parts.strings),
+            lists: Vec::with_capacity(parts.lists.len()),
+            shapes: Vec::with_capacity(parts.shapes.len()),
+            rows: Vec::with_capacity(parts.events.len()),
+            values: Vec::new(),
+            listed: 0,
+            expanded: 0,
+        };
+        for (index, list) in parts.lists.iter().enumerate() {
+            let list = opener.list(message(list)?, index)?;
+            opener.lists.push(list);
         }
-        let mut fields = Vec::with_capacity(event.values.len());
-        let mut extra = Vec::new();
-        for (number, value) in shape.fields.iter().zip(&event.values) {
-            match self.known(*number) {
-                Some((field, kind)) => fields.push((field, self.value(kind, *value, index)?)),
-                None => {
-                    let (name, kind) = self.names.get(number).ok_or_else(|| wrong(format!("field {number} has no name")))?;
-                    extra.push((name.clone(), self.value(*kind, *value, index)?));
+        let names = names_in(&parts.names)?;
+        for (index, shape) in parts.shapes.iter().enumerate() {
+            let shape = opener.shape(raw, &message(shape)?, &names, index)?;
+            opener.shapes.push(shape);
+        }
+        Ok(opener)
+    }
+
+    fn list(&mut self, list: proto::TextList, index: usize) -> Result<List, BatchError> {
+        over("one list", list.strings.len(), MAX_LIST)?;
+        self.listed += list.strings.len();
+        over("values of the batch", self.listed, MAX_VALUES)?;
+        let mut bytes = 0;
+        for number in &list.strings {
+            bytes += self.string(u64::from(*number), index)?.len();
+        }
+        Ok(List::new(list.strings, bytes))
+    }
+
+    fn shape(&mut self, raw: &[u8], shape: &proto::Shape, names: &Names, index: usize) -> Result<Shape, BatchError> {
+        over("the fields of one event", shape.fields.len(), MAX_FIELDS)?;
+        self.listed += shape.fields.len();
+        over("values of the batch", self.listed, MAX_VALUES)?;
+        let service = match shape.service {
+            0 => None,
+            number => {
+                let piece = self.string(u64::from(number) - 1, index)?;
+                Some(Text::from(&raw[piece.start as usize..piece.end as usize]))
+            }
+        };
+        let logsource =
+            Logsource { category: Category::from_number(shape.category), product: Product::from_number(shape.product), service };
+        let wrong = |why: String| BatchError::Record { index, why };
+        let (mut columns, mut places, mut latest) = (Vec::with_capacity(shape.fields.len()), Vec::new(), 0);
+        for number in &shape.fields {
+            let Some((field, kind)) = known(*number) else {
+                let (name, kind) = names.get(number).ok_or_else(|| wrong(format!("field {number} has no name")))?;
+                columns.push(Column { name: ColumnName::Extra(name.clone()), kind: *kind });
+                continue;
+            };
+            if field.0 <= latest {
+                return Err(wrong("fields are not in the order of their numbers".into()));
+            }
+            latest = field.0;
+            columns.push(Column { name: ColumnName::Known(field), kind });
+            places.resize(usize::from(field.0) + 1, 0);
+            // At most MAX_FIELDS columns: their places fit one byte.
+            places[usize::from(field.0)] = columns.len() as u8;
+        }
+        Ok(Shape { logsource, replayed: shape.replayed, columns, places })
+    }
+
+    fn add_events(&mut self, first: u64, parts: &Parts<'_>) -> Result<(), BatchError> {
+        let mut ts = 0i64;
+        for (index, event) in parts.events.iter().enumerate() {
+            let mut row = Row { shape: 0, values: self.values.len() as u32, seq: 0, ts: 0 };
+            let mut reader = Reader::new(event);
+            while let Some(member) = reader.member()? {
+                match member {
+                    (1, Member::Number(number)) => row.shape = u32::try_from(number).unwrap_or(u32::MAX),
+                    (2, Member::Number(distance)) => row.seq = distance,
+                    (3, Member::Number(number)) => row.ts = signed(number),
+                    (4, Member::Bytes(packed)) => self.add_values(packed)?,
+                    (4, Member::Number(number)) => self.values.push(number),
+                    (1..=4, _) => return Err(malformed("a member of an event is of another kind")),
+                    _ => {}
                 }
             }
+            over("values of the batch", self.values.len() + self.listed, MAX_VALUES)?;
+            ts = ts.wrapping_add(row.ts);
+            self.check(&row, index)?;
+            self.rows.push(Row { seq: seq_in(first, row.seq, index)?, ts, ..row });
         }
-        if fields.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
-            return Err(wrong("fields are not in the order of their numbers".into()));
+        if !self.rows.is_sorted_by_key(|row| row.seq) {
+            self.rows.sort_by_key(|row| row.seq);
         }
-        let seq = seq_in(self.first, event.seq, index)?;
-        Ok(Event::from_sorted(seq, ts, logsource.clone(), shape.replayed, fields, extra))
+        Ok(())
     }
 
-    fn known(&self, number: u32) -> Option<(Field, Kind)> {
-        if number >= FIRST_EXTRA {
-            return None;
+    fn add_values(&mut self, packed: &[u8]) -> Result<(), BatchError> {
+        let mut numbers = Reader::new(packed);
+        while let Some(number) = numbers.number()? {
+            self.values.push(number);
         }
-        let field = Field(number as u16);
-        field.info().map(|info| (field, info.kind))
+        Ok(())
     }
 
-    fn value(&self, kind: Kind, value: u64, index: usize) -> Result<Value, BatchError> {
-        Ok(match kind {
-            Kind::Text => {
-                let text = self.string(value, index)?;
-                self.expand(text.len())?;
-                Value::Text(text)
+    /// Checks the values of an event against its shape and the dictionary.
+    fn check(&mut self, row: &Row, index: usize) -> Result<(), BatchError> {
+        let wrong = |why: String| BatchError::Record { index, why };
+        let shape = self.shapes.get(row.shape as usize).ok_or_else(|| wrong(format!("no shape {}", row.shape)))?;
+        let values = &self.values[row.values as usize..];
+        if shape.columns.len() != values.len() {
+            return Err(wrong(format!("{} values for {} fields", values.len(), shape.columns.len())));
+        }
+        let mut bytes = 0usize;
+        for (column, value) in shape.columns.iter().zip(values) {
+            match column.kind {
+                Kind::Text => bytes += self.string(*value, index)?.len(),
+                Kind::List => {
+                    let list = usize::try_from(*value).ok().and_then(|at| self.lists.get(at));
+                    bytes = bytes.saturating_add(list.ok_or_else(|| wrong(format!("no list {value}")))?.bytes);
+                }
+                Kind::Uint | Kind::Int | Kind::Bool => {}
             }
-            Kind::Uint => Value::Uint(value),
-            Kind::Int => Value::Int(((value >> 1) as i64) ^ -((value & 1) as i64)),
-            Kind::Bool => Value::Bool(value != 0),
-            Kind::List => {
-                let list = usize::try_from(value).ok().and_then(|at| self.lists.get(at));
-                let (list, bytes) = list.ok_or_else(|| BatchError::Record { index, why: format!("no list {value}") })?;
-                self.expand(*bytes)?;
-                Value::List(list.clone())
-            }
-        })
+        }
+        self.expanded = self.expanded.saturating_add(bytes);
+        over("the text of all events of the batch", self.expanded, MAX_EXPANDED_BYTES)
     }
 
-    fn expand(&self, bytes: usize) -> Result<(), BatchError> {
-        let expanded = self.expanded.get().saturating_add(bytes);
-        self.expanded.set(expanded);
-        over("the text of all events of the batch", expanded, MAX_EXPANDED_BYTES)
-    }
-
-    fn string(&self, at: u64, index: usize) -> Result<Text, BatchError> {
-        let text = usize::try_from(at).ok().and_then(|at| self.strings.get(at));
-        text.cloned().ok_or_else(|| BatchError::Record { index, why: format!("no string {at}") })
+    fn string(&self, at: u64, index: usize) -> Result<&Piece, BatchError> {
+        let piece = usize::try_from(at).ok().and_then(|at| self.strings.get(at));
+        piece.ok_or_else(|| BatchError::Record { index, why: format!("no string {at}") })
     }
 }
 
-fn over(what: &'static str, got: usize, limit: usize) -> Result<(), BatchError> {
+fn known(number: u32) -> Option<(Field, Kind)> {
+    if number >= FIRST_EXTRA {
+        return None;
+    }
+    let field = Field(number as u16);
+    field.info().map(|info| (field, info.kind))
+}
+
+pub(super) fn over(what: &'static str, got: usize, limit: usize) -> Result<(), BatchError> {
     if got > limit { Err(BatchError::TooLarge { what, got: got as u64, limit: limit as u64 }) } else { Ok(()) }
 }
 
-fn names_in(names: &[proto::FieldName]) -> Result<HashMap<u32, (Arc<str>, Kind)>, BatchError> {
-    over("the names of a batch", names.len(), MAX_FIELDS * MAX_FIELDS)?;
-    let one = |(index, name): (usize, &proto::FieldName)| {
+/// Fields that a body names itself, by number.
+type Names = HashMap<u32, (Arc<str>, Kind)>;
+
+fn names_in(names: &[&[u8]]) -> Result<Names, BatchError> {
+    let one = |(index, name): (usize, &&[u8])| {
+        let name: proto::FieldName = message(name)?;
         let wrong = |why: &str| BatchError::Record {
             index,
             why: format!("field name {:?}: {why}", name.name.chars().take(80).collect::<String>()),
@@ -216,100 +332,4 @@ fn names_in(names: &[proto::FieldName]) -> Result<HashMap<u32, (Arc<str>, Kind)>
         Ok((name.number, (Arc::from(name.name.as_str()), kind)))
     };
     names.iter().enumerate().map(one).collect()
-}
-
-fn seq_in(first: u64, distance: u64, index: usize) -> Result<u64, BatchError> {
-    first.checked_add(distance).ok_or_else(|| BatchError::Record { index, why: "its number overflows".into() })
-}
-
-fn short(text: String) -> String {
-    const MAX: usize = 256;
-    if text.len() <= MAX { text } else { text.chars().take(MAX / 4).collect() }
-}
-
-fn host_in(host: proto::Host) -> HostInfo {
-    HostInfo {
-        hostname: short(String::from_utf8_lossy(&host.hostname).into_owned()),
-        os: short(host.os),
-        kernel: short(host.kernel),
-        architecture: short(host.architecture),
-        agent_version: short(host.agent_version),
-        boot_id: short(host.boot_id),
-        addresses: host.addresses.into_iter().take(32).map(short).collect(),
-    }
-}
-
-fn heads_in(heads: Vec<proto::StreamHead>, index: usize) -> Result<Vec<StreamHead>, BatchError> {
-    let wrong = |why: String| BatchError::Record { index, why };
-    over("the heads of a record", heads.len(), 64)?;
-    let one = |head: proto::StreamHead| {
-        Ok(StreamHead {
-            stream: Stream::from_number(head.stream).ok_or_else(|| wrong(format!("no stream has number {}", head.stream)))?,
-            last_seq: head.last_seq,
-            last_hash: BatchHash::try_from(head.last_hash.as_slice()).map_err(|error| wrong(error.to_string()))?,
-        })
-    };
-    heads.into_iter().map(one).collect()
-}
-
-fn gap_in(gap: proto::Gap, first: u64, index: usize) -> Result<Gap, BatchError> {
-    let wrong = |why: String| BatchError::Record { index, why };
-    let evicted = if gap.evicted_hash.is_empty() {
-        None
-    } else {
-        let hash = BatchHash::try_from(gap.evicted_hash.as_slice()).map_err(|error| wrong(error.to_string()))?;
-        if gap.first_seq == 0 || gap.last_seq < gap.first_seq {
-            return Err(wrong(format!("{} to {} is no evicted range", gap.first_seq, gap.last_seq)));
-        }
-        Some(Evicted { first: gap.first_seq, last: gap.last_seq, hash })
-    };
-    Ok(Gap {
-        seq: seq_in(first, gap.seq, index)?,
-        ts: gap.ts,
-        reason: GapReason::from_number(gap.reason),
-        hook: short(gap.hook),
-        count: (gap.count > 0).then_some(gap.count),
-        from: gap.from,
-        to: gap.to,
-        evicted,
-    })
-}
-
-fn start_in(start: proto::EpochStart, first: u64, index: usize) -> Result<EpochStart, BatchError> {
-    let previous = if start.previous_epoch.is_empty() {
-        None
-    } else {
-        let epoch = Epoch::try_from(start.previous_epoch.as_slice());
-        Some(PreviousEpoch {
-            epoch: epoch.map_err(|error| BatchError::Record { index, why: error.to_string() })?,
-            heads: heads_in(start.previous_heads, index)?,
-            alive: start.previous_alive,
-            clean_stop: start.clean_stop,
-        })
-    };
-    Ok(EpochStart { seq: seq_in(first, start.seq, index)?, ts: start.ts, previous, boot_id: short(start.boot_id) })
-}
-
-fn heartbeat_in(heartbeat: proto::Heartbeat, first: u64, index: usize) -> Result<Heartbeat, BatchError> {
-    over("the hooks of a heartbeat", heartbeat.hooks.len(), 256)?;
-    over("the counters of a heartbeat", heartbeat.counters.len(), 256)?;
-    let hook = |hook: proto::HookState| HookState {
-        name: short(hook.name),
-        on: hook.on,
-        why: short(hook.why),
-        seen: hook.seen,
-        dropped: hook.dropped,
-    };
-    Ok(Heartbeat {
-        seq: seq_in(first, heartbeat.seq, index)?,
-        ts: heartbeat.ts,
-        heads: heads_in(heartbeat.heads, index)?,
-        hooks: heartbeat.hooks.into_iter().map(hook).collect(),
-        counters: heartbeat.counters.into_iter().map(|counter| (short(counter.name), counter.value)).collect(),
-        spool_bytes: heartbeat.spool_bytes,
-        spool_oldest: heartbeat.spool_oldest,
-        cpu_us: heartbeat.cpu_us,
-        rss_bytes: heartbeat.rss_bytes,
-        policy_version: heartbeat.policy_version,
-    })
 }

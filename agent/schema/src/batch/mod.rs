@@ -7,6 +7,9 @@
 
 mod decode;
 mod encode;
+mod others;
+mod packed;
+mod reader;
 mod sealed;
 
 use crate::event::Event;
@@ -14,6 +17,7 @@ use crate::ids::{AgentId, BatchHash, Epoch, IdError, Stream};
 
 pub use decode::Contents;
 pub use encode::{BatchBuilder, SealedBatch};
+pub use packed::{Column, ColumnName, EventRef, ListRef, Packed, Shape, TextRef, ValueRef};
 pub use sealed::{ChainHead, ChainState, Envelope};
 
 /// The clear header of a batch.

@@ -1,6 +1,8 @@
 //! Reading a batch from outside in: envelope and header first (all the gateway does), then identity and signature,
 //! then the chain. Nothing is decompressed here.
 
+use std::sync::OnceLock;
+
 use ed25519_dalek::{Signature, VerifyingKey};
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -17,9 +19,10 @@ use crate::proto;
 pub struct Envelope {
     /// The clear header.
     pub header: Header,
-    /// The hash that its successor must name.
-    pub hash: BatchHash,
+    /// The header as it was encoded.
+    encoded: Vec<u8>,
     pub(super) body: Vec<u8>,
+    hash: OnceLock<BatchHash>,
     signature: [u8; 64],
 }
 
@@ -47,10 +50,14 @@ impl Envelope {
             field: "signature",
             why: format!("{} bytes instead of 64", batch.signature.len()),
         })?;
-        let hash = batch_hash(&batch.header, &batch.body);
         let header =
             proto::BatchHeader::decode(batch.header.as_slice()).map_err(|error| BatchError::Malformed(error.to_string()))?;
-        Ok(Self { header: header_in(header)?, hash, body: batch.body, signature })
+        Ok(Self { header: header_in(header)?, encoded: batch.header, body: batch.body, hash: OnceLock::new(), signature })
+    }
+
+    /// The hash that its successor must name, made when it is first asked for.
+    pub fn hash(&self) -> BatchHash {
+        *self.hash.get_or_init(|| batch_hash(&self.encoded, &self.body))
     }
 
     /// Checks that the agent id is the hash of the key and that the key signed these bytes.
@@ -62,7 +69,7 @@ impl Envelope {
             return Err(BatchError::Identity);
         }
         let key = VerifyingKey::from_bytes(&self.header.public_key).map_err(|_| BatchError::Identity)?;
-        key.verify_strict(&self.hash.0, &Signature::from_bytes(&self.signature)).map_err(|_| BatchError::Signature)
+        key.verify_strict(&self.hash().0, &Signature::from_bytes(&self.signature)).map_err(|_| BatchError::Signature)
     }
 
     /// Bytes of the compressed body.
@@ -137,8 +144,8 @@ pub enum ChainState {
 }
 
 impl Envelope {
-    /// Compares the batch with the head of its stream. `records` are its decoded records: a batch that stands for evicted
-    /// ones passes on the evicted hash.
+    /// Compares the batch with the head of its stream. `records` are those of its records that are no events, or all: a
+    /// batch that stands for evicted ones passes on the evicted hash.
     ///
     /// A collector that has no head yet (its state was lost, or the stream began before it) starts at this batch.
     ///
@@ -149,7 +156,7 @@ impl Envelope {
             Record::Gap(gap) => gap.evicted.filter(|evicted| evicted.last == self.header.last),
             _ => None,
         });
-        let next = ChainHead { last: self.header.last, hash: evicted.map_or(self.hash, |evicted| evicted.hash) };
+        let next = ChainHead { last: self.header.last, hash: evicted.map_or(self.hash(), |evicted| evicted.hash) };
         let Some(head) = head else {
             return Ok(if self.header.first == 1 {
                 ChainState::Follows(next)

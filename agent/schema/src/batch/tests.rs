@@ -78,7 +78,7 @@ fn a_batch_survives_the_wire_whole() {
     let sealed = seal(&records, BatchHash::default());
     let envelope = Envelope::parse(&sealed.bytes).unwrap();
     envelope.verify().unwrap();
-    assert_eq!(envelope.hash, sealed.hash);
+    assert_eq!(envelope.hash(), sealed.hash);
     assert_eq!(envelope.header, sealed.header);
     let contents = envelope.decode().unwrap();
     assert_eq!(contents.records, records);

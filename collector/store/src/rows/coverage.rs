@@ -23,7 +23,7 @@ pub(crate) fn ledger(out: &mut Vec<u8>, origin: &Origin, batch: &Envelope) {
     byte(out, origin.stream);
     uint(out, batch.header.first);
     uint(out, batch.header.last);
-    out.extend_from_slice(&batch.hash.0);
+    out.extend_from_slice(&batch.hash().0);
     time(out, origin.received_at);
     time(out, origin.stored_at);
 }
