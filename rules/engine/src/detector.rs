@@ -6,19 +6,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use beffroi_schema::alert::{MatchedField, RuleInfo};
+use beffroi_schema::batch::{EventRef, Packed};
 use beffroi_schema::{Event, Logsource};
 
 use crate::cost::{Costs, RuleCost, SAMPLED_EVERY};
-use crate::eval::{Builder, Choice, Found, Frame, Judge, Program, Scratch, Wanted, explain, fill_wanted_from_event, reference};
+use crate::eval::{
+    Builder, Choice, Found, Frame, Judge, Program, Scratch, TooMuchText, explain, fill_wanted_from_event, reference,
+};
 use crate::limits::{MAX_CORRELATIONS, MAX_MATCHED_FIELDS};
 use crate::logsource::{Route, RuleLogsource};
 use crate::rule::RuleSet;
-use crate::view::{self, Columns};
+use crate::view;
+use crate::ways::{AuditWay, AuditWays, Bucket, Known, Way};
 
 /// What judges events: pure, without clock and I/O, shared by threads.
 pub trait Detector: Send + Sync {
     /// The rules that match this event, each once.
     fn evaluate(&self, event: &Event) -> Vec<RuleMatch>;
+
+    /// Judges every event of a batch and tells those that rules match, in their order. Each string of the batch is looked
+    /// at once, however many events name it.
+    fn evaluate_batch<'b>(&self, batch: &'b Packed, tell: &mut dyn FnMut(EventRef<'b>, Vec<RuleMatch>));
 
     /// All rules in force.
     fn rules(&self) -> &[Arc<RuleInfo>];
@@ -58,7 +66,7 @@ pub enum CompileError {
     Rule(String, String),
     /// The texts of the rules make an automaton that is too large.
     #[error("the rules of one logsource are too many to be searched at once: {0}; load fewer folders")]
-    Automaton(String),
+    Automaton(#[from] TooMuchText),
 }
 
 /// Rules of one detector: four times all public rules of all products.
@@ -72,45 +80,25 @@ pub struct SigmaDetector {
     /// Its rules stand at the same places as `rules`.
     pub(crate) program: Program,
     pub(crate) buckets: Vec<Bucket>,
-    /// One for each product that rules name, and one for those that name none.
-    judges: Vec<Judge>,
-    /// Where audit records go; none when no rule reads them.
-    audit: Option<(Way, Columns)>,
+    /// One for each product that rules name, one for those that name none, and one for each kind of audit record.
+    pub(crate) judges: Vec<Judge>,
+    pub(crate) audit: AuditWays,
     panics: AtomicU64,
     costs: Costs,
     /// Memory that judging uses again, one piece for each thread that judges at the same time.
     idle: Mutex<Vec<Workspace>>,
 }
 
-/// The rules of one logsource.
-pub(crate) struct Bucket {
-    pub(crate) route: Route,
-    /// Place of the judge of its product.
-    judge: usize,
-    pub(crate) rules: Vec<usize>,
-}
-
+/// What judging needs from event to event.
 #[derive(Default)]
-struct Workspace {
-    scratch: Scratch,
+pub(crate) struct Workspace {
+    pub(crate) scratch: Scratch,
     frame: Frame<'static>,
     places: Vec<u32>,
     /// Events that it was used for.
-    events: u64,
-    /// Logsources seen lately, the first ones of a program's life; a host sends events of a few.
-    routes: Vec<(Logsource, Arc<Way>)>,
+    pub(crate) events: u64,
+    ways: Known,
 }
-
-/// Where events of one logsource go.
-pub(crate) struct Way {
-    /// Which judges, and which of their rules.
-    pub(crate) choices: Vec<(usize, Choice)>,
-    /// What those rules read.
-    pub(crate) wanted: Wanted,
-}
-
-/// Logsources whose way is remembered: all of ours, with room for the services of log lines. Others are looked up again.
-const MAX_WAYS: usize = 64;
 
 /// Puts a rule set in force.
 ///
@@ -131,16 +119,15 @@ pub fn compile(set: &RuleSet) -> Result<SigmaDetector, CompileError> {
     for (logsource, (_, rules)) in &groups {
         products.entry(product(logsource)).or_default().extend(rules);
     }
-    let judge = |rules: &Vec<usize>| Judge::new(&program, rules).map_err(|error| CompileError::Automaton(error.to_string()));
-    let judges = products.values().map(judge).collect::<Result<Vec<_>, CompileError>>()?;
+    let judges = products.values().map(|rules| Judge::new(&program, rules));
+    let mut judges = judges.collect::<Result<Vec<_>, TooMuchText>>()?;
     let place = |logsource: &RuleLogsource| products.keys().position(|name| *name == product(logsource)).unwrap_or_default();
     let bucket = |(logsource, (route, rules))| Bucket { route, judge: place(logsource), rules };
     let buckets: Vec<Bucket> = groups.into_iter().map(bucket).collect();
-    let audit = Way::new(&program, &judges, through(&buckets, |bucket| bucket.route.reads_audit()));
-    let columns = Columns::new(&program.names, |field| audit.wanted.wants(field));
+    let audit = AuditWays::new(&program, &mut judges, &buckets)?;
     Ok(SigmaDetector {
         rules: set.rules.iter().map(|rule| rule.info.clone()).collect(),
-        audit: (!audit.choices.is_empty()).then_some((audit, columns)),
+        audit,
         program,
         buckets,
         judges,
@@ -155,23 +142,6 @@ const NAME: &str = concat!("beffroi-engine ", env!("CARGO_PKG_VERSION"));
 
 fn product(logsource: &RuleLogsource) -> String {
     logsource.product.as_deref().unwrap_or_default().to_lowercase()
-}
-
-/// The buckets that a way goes through.
-fn through(buckets: &[Bucket], is_on_it: impl Fn(&Bucket) -> bool) -> impl Iterator<Item = (usize, &[usize])> {
-    buckets.iter().filter(move |bucket| is_on_it(bucket)).map(|bucket| (bucket.judge, &bucket.rules[..]))
-}
-
-impl Way {
-    /// Through these buckets: the place of the judge, and the rules.
-    pub(crate) fn new<'b>(program: &Program, judges: &[Judge], buckets: impl Iterator<Item = (usize, &'b [usize])>) -> Self {
-        let mut rules: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        buckets.for_each(|(judge, more)| rules.entry(judge).or_default().extend(more));
-        let choose = |(judge, rules): (usize, Vec<usize>)| (judge, judges[judge].choose(program, rules));
-        let choices: Vec<(usize, Choice)> = rules.into_iter().map(choose).collect();
-        let wanted = Wanted::union(choices.iter().map(|(_, choice)| choice.wanted()));
-        Self { choices, wanted }
-    }
 }
 
 impl SigmaDetector {
@@ -208,17 +178,22 @@ impl SigmaDetector {
             .unwrap_or_else(|_| explain(&self.program, &self.program.rules[rule], frame, MAX_MATCHED_FIELDS))
     }
 
-    fn way(&self, logsource: &Logsource, workspace: &mut Workspace) -> Arc<Way> {
-        if let Some((_, way)) = workspace.routes.iter().find(|(known, _)| known == logsource) {
-            return way.clone();
-        }
-        let buckets = through(&self.buckets, |bucket| bucket.route.accepts(logsource));
-        let way = Way::new(&self.program, &self.judges, buckets);
-        let way = Arc::new(way);
-        if workspace.routes.len() < MAX_WAYS {
-            workspace.routes.push((logsource.clone(), way.clone()));
-        }
-        way
+    pub(crate) fn way(&self, logsource: &Logsource, workspace: &mut Workspace) -> Arc<Way> {
+        workspace.ways.way(logsource, &self.program, &self.judges, &self.buckets)
+    }
+
+    /// Judges the frame that `fill` fills by the rules on a way.
+    pub(crate) fn judge_filled<'a>(
+        &self,
+        way: &Way,
+        fill: impl FnOnce(&mut Frame<'a>),
+        workspace: &mut Workspace,
+        matches: &mut Vec<RuleMatch>,
+    ) {
+        let mut frame = std::mem::take(&mut workspace.frame).recycle_for(&self.program.names);
+        fill(&mut frame);
+        self.judge(way, &frame, workspace, matches);
+        workspace.frame = frame.recycle();
     }
 
     fn judge_one_by_one(&self, choice: &Choice, frame: &Frame<'_>) -> Vec<u32> {
@@ -246,30 +221,27 @@ impl SigmaDetector {
 }
 
 impl Detector for SigmaDetector {
-    fn evaluate(&self, event: &Event) -> Vec<RuleMatch> {
-        let mut matches = Vec::new();
-        let names = &self.program.names;
-        let mut workspace = self.workspace();
+    fn evaluate<'e>(&self, event: &'e Event) -> Vec<RuleMatch> {
+        let (mut workspace, mut matches) = (self.workspace(), Vec::new());
         let way = self.way(&event.logsource, &mut workspace);
-        let mut kept = std::mem::take(&mut workspace.frame);
         if !way.choices.is_empty() {
-            let mut frame = kept.recycle_for(names);
-            fill_wanted_from_event(&mut frame, names, &way.wanted, event);
-            self.judge(&way, &frame, &mut workspace, &mut matches);
-            kept = frame.recycle();
+            let fill = |frame: &mut Frame<'e>| fill_wanted_from_event(frame, &self.program.names, &way.wanted, event);
+            self.judge_filled(&way, fill, &mut workspace, &mut matches);
         }
-        if let Some((audit, columns)) = &self.audit {
-            for record in &view::records(event, columns) {
-                let mut frame = kept.recycle_for(names);
-                record.fill(&mut frame);
-                self.judge(audit, &frame, &mut workspace, &mut matches);
-                kept = frame.recycle();
+        if view::shows(&event.logsource, event) {
+            for AuditWay { record, way, columns, .. } in self.audit.of(&event.logsource) {
+                self.judge_filled(way, |frame| record.fill(frame, columns, event), &mut workspace, &mut matches);
             }
         }
-        workspace.frame = kept;
         workspace.events += 1;
         self.give_back(workspace);
         matches
+    }
+
+    fn evaluate_batch<'b>(&self, batch: &'b Packed, tell: &mut dyn FnMut(EventRef<'b>, Vec<RuleMatch>)) {
+        let mut workspace = self.workspace();
+        self.judge_batch(batch, &mut workspace, tell);
+        self.give_back(workspace);
     }
 
     fn rules(&self) -> &[Arc<RuleInfo>] {

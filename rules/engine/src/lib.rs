@@ -26,6 +26,7 @@
 
 mod assemble;
 pub mod attack;
+mod batch;
 pub mod correlate;
 mod cost;
 mod detector;
@@ -43,6 +44,7 @@ pub mod proof;
 mod records;
 mod rule;
 mod view;
+mod ways;
 mod why;
 pub mod windows;
 

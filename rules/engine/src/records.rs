@@ -19,10 +19,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use beffroi_schema::alert::MatchedField;
 use serde_json::{Map, Value as Json};
 
-use crate::detector::{CompileError, Way};
+use crate::detector::CompileError;
 use crate::eval::{Builder, Choice, Frame, Judge, Program, Scratch, explain, fill_from_json, reference};
 use crate::limits::MAX_MATCHED_FIELDS;
 use crate::rule::RuleSet;
+use crate::ways::Way;
 use crate::windows;
 
 pub use glance::{FlatText, Glance};
@@ -125,7 +126,7 @@ impl RecordDetector {
         windows::SECOND_NAMES.iter().for_each(|(_, existing)| _ = program.names.intern(existing));
         let mut products: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         groups.iter().for_each(|([product, ..], rules)| products.entry(product.clone()).or_default().extend(rules));
-        let judge = |rules: &Vec<usize>| Judge::new(&program, rules).map_err(|error| CompileError::Automaton(error.to_string()));
+        let judge = |rules: &Vec<usize>| Judge::new(&program, rules).map_err(CompileError::Automaton);
         let judges = products.values().map(judge).collect::<Result<Vec<_>, CompileError>>()?;
         let bucket = |([product, category, service], rules): ([String; 3], Vec<usize>)| {
             let judge = products.keys().position(|known| *known == product).unwrap_or_default();
@@ -257,8 +258,9 @@ impl RecordJudge<'_> {
             self.ways.clear();
         }
         let through = |places: &[usize]| {
-            let buckets = places.iter().map(|place| (buckets[*place].judge, &buckets[*place].rules[..]));
-            Arc::new(Way::new(program, judges, buckets))
+            let buckets = places.iter().map(|place| &buckets[*place]);
+            let rules = buckets.flat_map(|bucket| bucket.rules.iter().map(|rule| (bucket.judge, *rule)));
+            Arc::new(Way::new(program, judges, rules))
         };
         Arc::clone(self.ways.entry(places).or_insert_with_key(|places| through(places)))
     }

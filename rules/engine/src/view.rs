@@ -3,20 +3,15 @@
 //!
 //! Record types and field names are those of the audit record dictionary (linux-audit/audit-documentation on GitHub).
 
-use std::borrow::Cow;
+use std::collections::BTreeSet;
 
-use beffroi_schema::{Category, Event, Field, Logsource, Product, Value};
+use beffroi_schema::batch::{TextRef, ValueRef};
+use beffroi_schema::{Category, Field, Logsource, Product};
 
-use crate::eval::{Datum, FieldId, Frame, Names};
+use crate::eval::{Datum, FieldId, Frame, Names, Subject, Wanted};
 
 /// Arguments shown as a0, a1, ...: rules look at the first ten at most.
 const MAX_ARGUMENTS: usize = 64;
-
-/// One audit record: values with the numbers that rules know their fields by.
-#[derive(Debug, Default)]
-pub(crate) struct AuditRecord<'a> {
-    fields: Vec<(Option<FieldId>, Cow<'a, str>)>,
-}
 
 /// Fields of audit records; arguments stand behind them.
 const NAMES: [&str; 17] = [
@@ -44,30 +39,45 @@ const fn same(one: &[u8], other: &[u8]) -> bool {
     at == one.len() && at == other.len()
 }
 
-/// Which fields of the view some rules read, and by which numbers, looked up once for all events.
-#[derive(Debug)]
-pub(crate) struct Columns(Vec<Option<Option<FieldId>>>);
+/// One of the records that an event is shown as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AuditRecord {
+    /// The system call of this name.
+    Syscall(&'static str),
+    /// The arguments of a program.
+    Execve,
+    /// The working directory.
+    Cwd,
+    /// A path, which one of our fields says, and its `nametype`.
+    Path(Field, &'static str),
+}
 
-impl Columns {
-    /// Those that are wanted.
-    pub(crate) fn new(names: &Names, is_wanted: impl Fn(Option<FieldId>) -> bool) -> Self {
-        let arguments = (0..MAX_ARGUMENTS).map(|index| format!("a{index}"));
-        let all = NAMES.iter().map(ToString::to_string).chain(arguments);
-        Self(all.map(|name| Some(names.find(&name)).filter(|field| is_wanted(*field))).collect())
+/// The records that events of this logsource are shown as; none where they have no view.
+pub(crate) fn records(logsource: &Logsource) -> &'static [AuditRecord] {
+    use AuditRecord::{Cwd, Execve, Path, Syscall};
+    if logsource.product != Product::Linux {
+        return &[];
+    }
+    match logsource.category {
+        Category::ProcessCreation => &[Syscall("execve"), Execve, Cwd, Path(Field::IMAGE, "NORMAL")],
+        Category::NetworkConnection => &[Syscall("connect")],
+        Category::FileEvent => &[Syscall("openat"), Path(Field::TARGET_FILENAME, "CREATE")],
+        Category::FileRename => {
+            &[Syscall("rename"), Path(Field::SOURCE_FILENAME, "DELETE"), Path(Field::TARGET_FILENAME, "CREATE")]
+        }
+        Category::FileDelete => &[Syscall("unlinkat"), Path(Field::TARGET_FILENAME, "DELETE")],
+        _ => &[],
     }
 }
 
 /// Whether events of this logsource have a view.
 pub(crate) fn serves(logsource: &Logsource) -> bool {
-    logsource.product == Product::Linux
-        && matches!(
-            logsource.category,
-            Category::ProcessCreation
-                | Category::FileEvent
-                | Category::FileRename
-                | Category::FileDelete
-                | Category::NetworkConnection
-        )
+    !records(logsource).is_empty()
+}
+
+/// Whether this event is one that its records tell of: of connections only those that the host made.
+pub(crate) fn shows<'a>(logsource: &Logsource, event: impl Subject<'a>) -> bool {
+    logsource.category != Category::NetworkConnection || matches!(event.get(Field::INITIATED), Some(ValueRef::Bool(true)))
 }
 
 /// Audit fields that say the same in every record of an event, and our own of the same meaning.
@@ -90,96 +100,116 @@ pub fn field_of(name: &str) -> Option<Field> {
     SAME_EVERYWHERE.iter().chain(&folder).find(|(_, known)| NAMES[*known] == name).map(|(field, _)| *field)
 }
 
-/// The audit records of an event with the fields that are wanted; none where it has no view.
-pub(crate) fn records<'a>(event: &'a Event, columns: &Columns) -> Vec<AuditRecord<'a>> {
-    if !serves(&event.logsource) {
-        return Vec::new();
+/// Which fields of the view some rules read, and by which numbers, looked up once for all events.
+#[derive(Debug)]
+pub(crate) struct Columns {
+    /// By column; none for what nobody reads.
+    fields: Vec<Option<Option<FieldId>>>,
+    /// How many arguments have to be looked at.
+    arguments: usize,
+}
+
+impl Columns {
+    /// Those that are wanted.
+    pub(crate) fn new(names: &Names, is_wanted: impl Fn(Option<FieldId>) -> bool) -> Self {
+        let arguments = (0..MAX_ARGUMENTS).map(|index| format!("a{index}"));
+        let all = NAMES.iter().map(ToString::to_string).chain(arguments);
+        let fields: Vec<_> = all.map(|name| Some(names.find(&name)).filter(|field| is_wanted(*field))).collect();
+        let arguments = fields.iter().skip(NAMES.len()).rposition(Option::is_some).map_or(0, |last| last + 1);
+        Self { fields, arguments }
     }
-    let writer = Writer { event, columns };
-    match event.logsource.category {
-        Category::ProcessCreation => writer.started(),
-        Category::NetworkConnection if event.text(Field::INITIATED) == "true" => vec![writer.syscall("connect")],
-        Category::FileEvent => vec![writer.syscall("openat"), writer.path(Field::TARGET_FILENAME, "CREATE")],
-        Category::FileRename => vec![
-            writer.syscall("rename"),
-            writer.path(Field::SOURCE_FILENAME, "DELETE"),
-            writer.path(Field::TARGET_FILENAME, "CREATE"),
-        ],
-        Category::FileDelete => vec![writer.syscall("unlinkat"), writer.path(Field::TARGET_FILENAME, "DELETE")],
-        _ => Vec::new(),
+
+    /// Those that rules with these wants read.
+    pub(crate) fn wanted(names: &Names, wanted: &Wanted) -> Self {
+        Self::new(names, |field| wanted.wants(field))
     }
 }
 
-struct Writer<'a, 'w> {
-    event: &'a Event,
-    columns: &'w Columns,
-}
-
-impl<'a> Writer<'a, '_> {
-    fn started(&self) -> Vec<AuditRecord<'a>> {
-        let mut execve = self.record("EXECVE");
-        if let Some(Value::List(arguments)) = self.event.get(Field::ARGV) {
-            self.push(&mut execve, const { column("argc") }, || arguments.len().to_string().into());
-            for (column, argument) in (NAMES.len()..NAMES.len() + MAX_ARGUMENTS).zip(arguments.iter()) {
-                self.push(&mut execve, column, || Datum::Text(argument).text());
+impl AuditRecord {
+    /// Tells what the record says in every event.
+    pub(crate) fn each_constant(self, columns: &Columns, mut tell: impl FnMut(Option<FieldId>, &'static str)) {
+        let mut say = |column: usize, text| {
+            if let Some(Some(field)) = columns.fields.get(column) {
+                tell(*field, text);
+            }
+        };
+        match self {
+            Self::Syscall(name) => {
+                say(const { column("type") }, "SYSCALL");
+                say(const { column("SYSCALL") }, name);
+                say(const { column("syscall") }, name);
+                say(const { column("success") }, "yes");
+            }
+            Self::Execve => say(const { column("type") }, "EXECVE"),
+            Self::Cwd => say(const { column("type") }, "CWD"),
+            Self::Path(_, kind) => {
+                say(const { column("type") }, "PATH");
+                say(const { column("nametype") }, kind);
             }
         }
-        let mut cwd = self.record("CWD");
-        self.copy(&mut cwd, Field::CURRENT_DIRECTORY, const { column("cwd") });
-        vec![self.syscall("execve"), execve, cwd, self.path(Field::IMAGE, "NORMAL")]
     }
 
-    fn syscall(&self, name: &'static str) -> AuditRecord<'a> {
-        let mut record = self.record("SYSCALL");
-        self.push(&mut record, const { column("SYSCALL") }, || name.into());
-        self.push(&mut record, const { column("syscall") }, || name.into());
-        self.push(&mut record, const { column("success") }, || "yes".into());
-        for (field, column) in SAME_EVERYWHERE {
-            self.copy(&mut record, field, column);
+    /// The fields that differ from event to event, where rules know them.
+    pub(crate) fn open_fields(self, names: &Names) -> BTreeSet<FieldId> {
+        let own: Vec<&str> = match self {
+            Self::Syscall(_) => SAME_EVERYWHERE.iter().map(|(_, column)| NAMES[*column]).collect(),
+            Self::Execve => vec!["argc"],
+            Self::Cwd => vec!["cwd"],
+            Self::Path(..) => vec!["name"],
+        };
+        let arguments = if self == Self::Execve { MAX_ARGUMENTS } else { 0 };
+        let arguments = (0..arguments).filter_map(|index| names.find(&format!("a{index}")));
+        own.iter().filter_map(|name| names.find(name)).chain(arguments).collect()
+    }
+
+    /// Tells what the record says of an event beside its constants.
+    pub(crate) fn each<'f>(
+        self,
+        columns: &Columns,
+        event: impl Subject<'f>,
+        mut tell: impl FnMut(Option<FieldId>, ValueRef<'f>),
+    ) {
+        let mut say = |column: usize, value: &dyn Fn() -> Option<ValueRef<'f>>| {
+            if let Some(Some(field)) = columns.fields.get(column)
+                && let Some(value) = value()
+            {
+                tell(*field, value);
+            }
+        };
+        match self {
+            Self::Syscall(_) => {
+                for (field, column) in SAME_EVERYWHERE {
+                    say(column, &|| event.get(field));
+                }
+                let name = || event.get(Field::IMAGE).filter(|_| event.get(Field::COMM).is_none()).map(base_name);
+                say(const { column("comm") }, &name);
+            }
+            Self::Execve => {
+                let Some(ValueRef::List(arguments)) = event.get(Field::ARGV) else { return };
+                say(const { column("argc") }, &|| Some(ValueRef::Uint(arguments.len() as u64)));
+                for (column, argument) in (NAMES.len()..NAMES.len() + columns.arguments).zip(arguments.texts()) {
+                    say(column, &|| Some(ValueRef::Text(argument)));
+                }
+            }
+            Self::Cwd => say(const { column("cwd") }, &|| event.get(Field::CURRENT_DIRECTORY)),
+            Self::Path(field, _) => say(const { column("name") }, &|| event.get(field)),
         }
-        if self.event.get(Field::COMM).is_none() {
-            let image = || self.event.text(Field::IMAGE);
-            self.push(&mut record, const { column("comm") }, || {
-                image().rsplit('/').next().unwrap_or_default().to_string().into()
-            });
-        }
-        record
     }
 
-    fn path(&self, field: Field, kind: &'static str) -> AuditRecord<'a> {
-        let mut record = self.record("PATH");
-        self.push(&mut record, const { column("nametype") }, || kind.into());
-        self.copy(&mut record, field, const { column("name") });
-        record
-    }
-
-    fn record(&self, kind: &'static str) -> AuditRecord<'a> {
-        let mut record = AuditRecord::default();
-        self.push(&mut record, const { column("type") }, || kind.into());
-        record
-    }
-
-    fn push(&self, record: &mut AuditRecord<'a>, column: usize, value: impl FnOnce() -> Cow<'a, str>) {
-        if let Some(Some(field)) = self.columns.0.get(column) {
-            record.fields.push((*field, value()));
-        }
-    }
-
-    fn copy(&self, record: &mut AuditRecord<'a>, field: Field, column: usize) {
-        if let Some(value) = self.event.get(field) {
-            self.push(record, column, || match value {
-                Value::Text(bytes) => Datum::Text(bytes).text(),
-                other => other.to_text(),
-            });
-        }
+    /// Fills a frame with the record of an event.
+    pub(crate) fn fill<'f>(self, frame: &mut Frame<'f>, columns: &Columns, event: impl Subject<'f>) {
+        self.each_constant(columns, |field, text| frame.push(field, Datum::Text(text.as_bytes())));
+        self.each(columns, event, |field, value| frame.push_value(field, value));
     }
 }
 
-impl AuditRecord<'_> {
-    /// Fills a frame with the record.
-    pub(crate) fn fill<'f>(&'f self, frame: &mut Frame<'f>) {
-        for (field, value) in &self.fields {
-            frame.push(*field, Datum::Text(value.as_bytes()));
+/// What stands behind the last slash of a path.
+fn base_name(path: ValueRef<'_>) -> ValueRef<'_> {
+    match path {
+        ValueRef::Text(path) => {
+            let bytes = path.bytes.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+            ValueRef::Text(TextRef { bytes, number: None })
         }
+        other => other,
     }
 }

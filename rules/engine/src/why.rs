@@ -36,7 +36,8 @@ impl SigmaDetector {
             unreachable!("every rule stands in the bucket of its logsource");
         };
         let (names, rule) = (&self.program.names, &self.program.rules[place]);
-        let records = if bucket.route.reads_audit() { view::records(event, &Columns::new(names, |_| true)) } else { Vec::new() };
+        let is_shown = bucket.route.reads_audit() && view::shows(&event.logsource, event);
+        let records = if is_shown { view::records(&event.logsource) } else { &[] };
         let is_for_it = bucket.route.accepts(&event.logsource) || !records.is_empty();
         let mut views = Vec::new();
         if records.is_empty() || bucket.route.accepts(&event.logsource) {
@@ -44,9 +45,10 @@ impl SigmaDetector {
             fill_from_event(&mut frame, names, event);
             views.push(trace(&self.program, rule, &frame));
         }
-        for record in &records {
+        let columns = Columns::new(names, |_| true);
+        for record in records {
             let mut frame = Frame::new(names);
-            record.fill(&mut frame);
+            record.fill(&mut frame, &columns, event);
             views.push(trace(&self.program, rule, &frame));
         }
         let matches = is_for_it && views.iter().any(|view| view.holds);

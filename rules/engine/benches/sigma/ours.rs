@@ -164,10 +164,8 @@ fn seal(items: &[Item], key: &SigningKey) -> Vec<u8> {
 
 /// Decodes and judges one batch.
 pub fn judge_batch(detector: &SigmaDetector, bytes: &[u8]) -> usize {
-    let contents = Envelope::parse(bytes).and_then(|envelope| envelope.decode()).expect("a batch of ours");
-    let events = contents.records.iter().filter_map(|record| match record {
-        Record::Event(event) => Some(event),
-        _ => None,
-    });
-    events.map(|event| detector.evaluate(event).len()).sum()
+    let batch = Envelope::parse(bytes).and_then(|envelope| envelope.open()).expect("a batch of ours");
+    let mut count = 0;
+    detector.evaluate_batch(&batch, &mut |_, matches| count += matches.len());
+    count
 }

@@ -3,6 +3,7 @@
 
 use super::fold::push_folded;
 use super::frame::{Datum, Frame};
+use super::numbered::Numbered;
 use super::subject::unmapped;
 
 /// Folded values of one frame; memory is kept from frame to frame.
@@ -17,6 +18,10 @@ pub(crate) struct Forms {
     pairs: Vec<PairSet>,
     /// How many of them are in use.
     used: usize,
+    /// Forms of the strings of the batch in hand.
+    numbered: Numbered<Form>,
+    /// Frames are of one batch: `text` is kept from frame to frame.
+    is_batch: bool,
 }
 
 /// Where a folded value stands.
@@ -66,13 +71,27 @@ impl PairSet {
     }
 }
 
+/// Memory for folded text that is kept from batch to batch.
+const KEPT: usize = 1 << 22;
+/// Folded text of one batch, twice what its strings can be; then it begins anew.
+const MAX_TEXT: usize = 1 << 24;
+
 impl Forms {
+    /// Gets ready for frames of one batch, or for frames of none.
+    pub(crate) fn begin_batch(&mut self, is_batch: bool) {
+        self.numbered.begin();
+        self.is_batch = is_batch;
+        self.stamp = 0;
+        self.text.clear();
+        self.text.shrink_to(KEPT);
+    }
+
     /// Gets ready for a frame; what is known of the same one is kept. True when it is another one.
     pub(crate) fn begin(&mut self, frame: &Frame<'_>) -> bool {
         let is_new = self.stamp != frame.stamp() || frame.stamp() == 0 || self.known.len() != frame.len();
         if is_new {
+            self.make_room();
             self.stamp = frame.stamp();
-            self.text.clear();
             self.known.clear();
             self.used = 0;
         }
@@ -84,11 +103,45 @@ impl Forms {
     pub(crate) fn of(&mut self, frame: &Frame<'_>, place: usize) -> Form {
         match self.known.get(place) {
             Some(form) if form.is_known => *form,
-            _ => self.make(frame.at(place), place),
+            _ => self.find(frame, place),
         }
     }
 
-    fn make(&mut self, datum: Datum<'_>, place: usize) -> Form {
+    /// The form of a value before there is a frame; it stands until there is one. `string` is its number in the batch.
+    pub(crate) fn of_value(&mut self, datum: Datum<'_>, string: Option<u32>) -> Form {
+        self.make_room();
+        self.stamp = 0;
+        self.find_string(datum, string)
+    }
+
+    fn find_string(&mut self, datum: Datum<'_>, string: Option<u32>) -> Form {
+        let string = string.filter(|_| self.is_batch);
+        string.and_then(|string| self.numbered.get(string)).unwrap_or_else(|| {
+            let form = self.make(datum);
+            string.into_iter().for_each(|string| self.numbered.put(string, form));
+            form
+        })
+    }
+
+    /// Makes room for more text, when no form is in use.
+    fn make_room(&mut self) {
+        if !self.is_batch {
+            self.text.clear();
+        } else if self.text.len() > MAX_TEXT {
+            self.text.clear();
+            self.numbered.begin();
+        }
+    }
+
+    fn find(&mut self, frame: &Frame<'_>, place: usize) -> Form {
+        let form = self.find_string(frame.at(place), frame.number(place));
+        if let Some(known) = self.known.get_mut(place) {
+            *known = form;
+        }
+        form
+    }
+
+    fn make(&mut self, datum: Datum<'_>) -> Form {
         let mut form = Form { is_known: true, is_ascii: true, start: self.text.len() as u32, ..Form::default() };
         match datum {
             Datum::Null => form.is_null = true,
@@ -104,9 +157,6 @@ impl Forms {
         {
             self.text.extend_from_slice(other.as_bytes());
             form.other = (form.end, self.text.len() as u32);
-        }
-        if let Some(known) = self.known.get_mut(place) {
-            *known = form;
         }
         form
     }

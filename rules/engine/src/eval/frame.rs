@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use beffroi_schema::batch::{TextRef, ValueRef};
 use serde_json::Value as Json;
 
 use super::escape::unescaped;
@@ -81,6 +82,8 @@ pub struct Frame<'a> {
     values: Vec<Datum<'a>>,
     /// By value: the field that it is found by, or [`NOBODY`].
     owners: Vec<u32>,
+    /// By value: which string of its batch it is, or [`NOBODY`].
+    numbers: Vec<u32>,
     /// Which fill of which frame this is; zero before the first.
     stamp: u64,
     no_keywords: bool,
@@ -95,6 +98,27 @@ impl<'a> Frame<'a> {
     /// Adds the only value of a field, or the next one of a list. A field without number is kept for searches that name
     /// no field. A field that is named twice with others between keeps its first values.
     pub fn push(&mut self, field: Option<FieldId>, datum: Datum<'a>) {
+        self.push_numbered(field, datum, NOBODY);
+    }
+
+    /// The same for a value of an event of ours; a list becomes one value for each of its texts.
+    #[inline]
+    pub(crate) fn push_value(&mut self, field: Option<FieldId>, value: ValueRef<'a>) {
+        match value {
+            ValueRef::Text(text) => self.push_text(field, text),
+            ValueRef::Uint(number) => self.push(field, Datum::Uint(number)),
+            ValueRef::Int(number) => self.push(field, Datum::Int(number)),
+            ValueRef::Bool(truth) => self.push(field, Datum::Bool(truth)),
+            ValueRef::List(list) => list.texts().for_each(|text| self.push_text(field, text)),
+        }
+    }
+
+    fn push_text(&mut self, field: Option<FieldId>, text: TextRef<'a>) {
+        self.push_numbered(field, Datum::Text(text.bytes), text.number.unwrap_or(NOBODY));
+    }
+
+    #[inline]
+    fn push_numbered(&mut self, field: Option<FieldId>, datum: Datum<'a>, number: u32) {
         let at = self.values.len() as u32;
         let mut owner = NOBODY;
         if let Some(field) = field {
@@ -109,6 +133,7 @@ impl<'a> Frame<'a> {
         }
         self.values.push(datum);
         self.owners.push(owner);
+        self.numbers.push(number);
     }
 
     /// The values of a field; empty when it is absent.
@@ -125,6 +150,12 @@ impl<'a> Frame<'a> {
     /// The field by which the value at a place is found.
     pub(crate) fn owner(&self, place: usize) -> Option<FieldId> {
         self.owners.get(place).filter(|owner| **owner != NOBODY).map(|owner| FieldId(*owner))
+    }
+
+    /// Which string of the batch in hand the value at a place is.
+    #[inline]
+    pub(crate) fn number(&self, place: usize) -> Option<u32> {
+        self.numbers.get(place).copied().filter(|number| *number != NOBODY)
     }
 
     /// The value at a place.
@@ -182,8 +213,9 @@ impl<'a> Frame<'a> {
             }
         }
         self.owners.clear();
-        let Self { slots, values, owners, stamp, .. } = self;
-        Frame { slots, values: reuse(values), owners, stamp: next_stamp(stamp), no_keywords: false }
+        self.numbers.clear();
+        let Self { slots, values, owners, numbers, stamp, .. } = self;
+        Frame { slots, values: reuse(values), owners, numbers, stamp: next_stamp(stamp), no_keywords: false }
     }
 }
 

@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use super::detail::{Found, Truth, explain_by};
 use super::forms::Forms;
 use super::frame::{Datum, Frame};
-use super::memo::{Key, Kind, Memo};
+use super::memo::{Dictionary, Key, Kind, Memo};
 use super::names::FieldId;
 use super::needs::Needs;
 use super::pattern::Pattern;
+use super::possible::Given;
 use super::program::{Atom, AtomId, Program, Scope};
 use super::reference::{atom_holds, trip};
 use super::scan::Scan;
@@ -54,6 +55,11 @@ impl Choice {
         self.bits.get(rule as usize / 64).is_some_and(|bits| bits >> (rule % 64) & 1 == 1)
     }
 
+    /// Whether none of its rules is looked at for every event.
+    pub(crate) fn is_without_always(&self) -> bool {
+        self.always.is_empty()
+    }
+
     /// Its rules, by their place in the program, in ascending order.
     pub fn rules(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.bits.len() * 64).filter(|rule| self.has(*rule as u32))
@@ -66,7 +72,7 @@ impl Choice {
 }
 
 /// What is looked for in one value: by its field, and as in all texts.
-type Scans<'s> = (Option<&'s Scan>, Option<&'s Scan>);
+pub(super) type Scans<'s> = (Option<&'s Scan>, Option<&'s Scan>);
 
 /// An atom that makes rules be judged.
 #[derive(Debug, Clone, Copy)]
@@ -83,10 +89,13 @@ struct Trigger {
 #[derive(Debug, Default)]
 pub struct Scratch {
     marks: Marks,
-    forms: Forms,
-    memo: Memo,
+    pub(super) forms: Forms,
+    pub(super) memo: Memo,
+    /// Numbers of strings are those of one batch.
+    pub(super) is_batch: bool,
+    pub(super) dictionary: Dictionary,
     /// Triggers of the value that was scanned last.
-    told: Vec<u32>,
+    pub(super) told: Vec<u32>,
     matches: Vec<u32>,
 }
 
@@ -115,7 +124,15 @@ impl Judge {
     /// # Errors
     /// The rules hold more text than one search can address.
     pub fn new(program: &Program, rules: &[usize]) -> Result<Self, TooMuchText> {
-        let mut needs = Needs::new(program);
+        Self::given(program, rules, None)
+    }
+
+    /// The same for events of which something is known: no rule is chosen by that.
+    ///
+    /// # Errors
+    /// The rules hold more text than one search can address.
+    pub(crate) fn given(program: &Program, rules: &[usize], given: Option<Given<'_, '_>>) -> Result<Self, TooMuchText> {
+        let mut needs = Needs::new(program, given);
         let mut always = Vec::new();
         let mut by_atom: BTreeMap<AtomId, Vec<u32>> = BTreeMap::new();
         for rule in rules {
@@ -199,8 +216,7 @@ impl Judge {
         scratch.matches.clear();
         let anywhere = choice.anywhere.as_ref().filter(|_| !frame.is_without_keywords());
         for place in 0..frame.len() {
-            let field = frame.owner(place).and_then(|field| self.fields.get(field.index()));
-            let scans = (field.and_then(|scan| self.scans.get(*scan as usize)), anywhere);
+            let scans = (self.scan_of(frame.owner(place)), anywhere);
             if scans.0.is_some() || scans.1.is_some() {
                 self.scan(scans, choice, frame, place, scratch);
             }
@@ -217,8 +233,29 @@ impl Judge {
         &scratch.matches
     }
 
+    fn scan_of(&self, field: Option<FieldId>) -> Option<&Scan> {
+        let scan = field.and_then(|field| self.fields.get(field.index()));
+        scan.and_then(|scan| self.scans.get(*scan as usize))
+    }
+
+    /// What is looked for in values of a field.
+    pub(super) fn scans_of<'s>(&'s self, choice: &'s Choice, field: Option<FieldId>) -> Scans<'s> {
+        (self.scan_of(field), choice.anywhere.as_ref())
+    }
+
+    /// Whether none of the chosen rules is looked at for these triggers.
+    pub(super) fn is_silent_about(&self, choice: &Choice, triggers: &[u32]) -> bool {
+        let rules = triggers.iter().flat_map(|trigger| self.rules_of(self.triggers[*trigger as usize]));
+        rules.into_iter().all(|rule| !choice.has(*rule))
+    }
+
     /// Looks for triggers in the value at a place, unless the same value was searched before.
     fn scan(&self, scans: Scans<'_>, choice: &Choice, frame: &Frame<'_>, place: usize, scratch: &mut Scratch) {
+        if scratch.is_batch
+            && let Some(string) = frame.number(place)
+        {
+            return self.scan_numbered(scans, choice, frame, (place, string), scratch);
+        }
         let digits;
         let (value, kind) = match frame.at(place) {
             Datum::Text(value) => (value, Kind::Text),
@@ -232,8 +269,7 @@ impl Judge {
             _ => return self.scan_anew((scans.0, None), choice, frame, place, scratch),
         };
         let scans = if kind == Kind::Number { (scans.0, None) } else { scans };
-        let number = |scan: Option<&Scan>| scan.map_or(0, Scan::number);
-        let Some(key) = Key::of((number(scans.0), number(scans.1)), value, kind) else {
+        let Some(key) = Key::of(numbers(scans), value, kind) else {
             return self.scan_anew(scans, choice, frame, place, scratch);
         };
         let Scratch { memo, marks, .. } = scratch;
@@ -242,6 +278,22 @@ impl Judge {
             None => {
                 self.scan_anew(scans, choice, frame, place, scratch);
                 scratch.memo.keep(key, value, &scratch.told);
+            }
+        }
+    }
+
+    /// The same for a string of the batch in hand.
+    #[inline]
+    fn scan_numbered(&self, scans: Scans<'_>, choice: &Choice, frame: &Frame<'_>, value: (usize, u32), scratch: &mut Scratch) {
+        let (place, string) = value;
+        let row = scratch.dictionary.row(numbers(scans));
+        let Scratch { dictionary, marks, .. } = scratch;
+        match row.and_then(|row| dictionary.find(row, string)) {
+            Some(triggers) => triggers.iter().for_each(|trigger| marks.found(self, choice, *trigger)),
+            None => {
+                self.scan_anew(scans, choice, frame, place, scratch);
+                let Scratch { dictionary, told, .. } = scratch;
+                row.into_iter().for_each(|row| dictionary.keep(row, string, told));
             }
         }
     }
@@ -352,7 +404,26 @@ impl Truth for Known<'_, '_> {
     }
 }
 
+/// The numbers of what is looked for in a value; zero for nothing.
+pub(super) fn numbers(scans: Scans<'_>) -> (u32, u32) {
+    let number = |scan: Option<&Scan>| scan.map_or(0, Scan::number);
+    (number(scans.0), number(scans.1))
+}
+
 impl Scratch {
+    /// Until [`Scratch::end_batch`], all frames with numbered strings are of one batch.
+    pub(crate) fn begin_batch(&mut self) {
+        self.is_batch = true;
+        self.dictionary.begin();
+        self.forms.begin_batch(true);
+    }
+
+    /// Frames are of no batch any more.
+    pub(crate) fn end_batch(&mut self) {
+        self.is_batch = false;
+        self.forms.begin_batch(false);
+    }
+
     fn begin(&mut self, program: &Program, frame: &Frame<'_>) {
         let is_new = self.forms.begin(frame);
         self.marks.begin(program, is_new);

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use super::filter::GRAM;
 use super::needles::{Needle, Needles, Place, is_worth};
+use super::possible::Given;
 use super::program::{AtomId, CoreRule, Expr, Program};
 use super::scan::Rarity;
 
@@ -42,6 +43,8 @@ impl Habits {
 /// Chooses triggers. Only atoms that a scan can find can be in one.
 pub(crate) struct Needs<'a> {
     program: &'a Program,
+    /// What is known of the events.
+    given: Option<Given<'a, 'a>>,
     /// What was asked about atoms before: what a scan looks for, and what judging by it is guessed to cost.
     known: HashMap<AtomId, Option<(Needles, f64)>>,
 }
@@ -53,8 +56,9 @@ struct Group {
 }
 
 impl<'a> Needs<'a> {
-    pub(crate) fn new(program: &'a Program) -> Self {
-        Self { program, known: HashMap::new() }
+    /// For rules of a program, judged on events of which this is known.
+    pub(crate) fn new(program: &'a Program, given: Option<Given<'a, 'a>>) -> Self {
+        Self { program, given, known: HashMap::new() }
     }
 
     /// The trigger of a rule; none when the rule must always be judged.
@@ -72,7 +76,12 @@ impl<'a> Needs<'a> {
 
     fn group(&mut self, expr: &Expr, rule: &CoreRule) -> Option<Group> {
         match expr {
-            Expr::Atom(atom) => self.cost(*atom).map(|cost| Group { atoms: vec![*atom], cost }),
+            Expr::Atom(atom) => match self.given.and_then(|given| given.truth(&self.program.atoms[atom.index()])) {
+                // What never holds needs nobody to look for it; what always does tells nothing.
+                Some(false) => Some(Group { atoms: Vec::new(), cost: 0.0 }),
+                Some(true) => None,
+                None => self.cost(*atom).map(|cost| Group { atoms: vec![*atom], cost }),
+            },
             Expr::Selection(index) => self.group(&rule.selections[*index].body, rule),
             Expr::All(list) => self.cheapest(list, rule),
             Expr::AtLeast(wanted, list) if *wanted >= list.len() && *wanted > 0 => self.cheapest(list, rule),

@@ -2,20 +2,39 @@
 
 use std::net::Ipv6Addr;
 
-use beffroi_schema::{Event, Value};
+use beffroi_schema::batch::{EventRef, ValueRef};
+use beffroi_schema::{Event, Field};
 use serde_json::{Map, Value as Json};
 
 use super::frame::{Datum, Frame};
 use super::names::{FieldId, Names};
 use super::wanted::Wanted;
 
+/// What one of our own events says, however it is kept.
+pub(crate) trait Subject<'a>: Copy {
+    /// The value of a field of the table.
+    fn get(self, field: Field) -> Option<ValueRef<'a>>;
+}
+
+impl<'a> Subject<'a> for &'a Event {
+    fn get(self, field: Field) -> Option<ValueRef<'a>> {
+        Event::get(self, field).map(ValueRef::from)
+    }
+}
+
+impl<'a> Subject<'a> for EventRef<'a> {
+    fn get(self, field: Field) -> Option<ValueRef<'a>> {
+        EventRef::get(self, field)
+    }
+}
+
 /// Fills a frame with one of our own events.
 pub fn fill_from_event<'a>(frame: &mut Frame<'a>, names: &Names, event: &'a Event) {
     for (field, value) in event.fields() {
-        push_value(frame, names.of_field(*field), value);
+        frame.push_value(names.of_field(*field), value.into());
     }
     for (name, value) in event.extra() {
-        push_value(frame, names.find(name), value);
+        frame.push_value(names.find(name), value.into());
     }
 }
 
@@ -24,17 +43,7 @@ pub fn fill_wanted_from_event<'a>(frame: &mut Frame<'a>, names: &Names, wanted: 
     let fields = event.fields().iter().map(|(field, value)| (names.of_field(*field), value));
     let extra = event.extra().iter().map(|(name, value)| (names.find(name), value));
     for (field, value) in fields.chain(extra).filter(|(field, _)| wanted.wants(*field)) {
-        push_value(frame, field, value);
-    }
-}
-
-fn push_value<'a>(frame: &mut Frame<'a>, field: Option<FieldId>, value: &'a Value) {
-    match value {
-        Value::Text(text) => frame.push(field, Datum::Text(text)),
-        Value::Uint(number) => frame.push(field, Datum::Uint(*number)),
-        Value::Int(number) => frame.push(field, Datum::Int(*number)),
-        Value::Bool(truth) => frame.push(field, Datum::Bool(*truth)),
-        Value::List(list) => list.iter().for_each(|text| frame.push(field, Datum::Text(text))),
+        frame.push_value(field, value.into());
     }
 }
 

@@ -5,8 +5,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::detector::Way;
 use crate::eval::{FieldId, Frame, Names, Wanted, fill_from_text};
+use crate::ways::Way;
 
 use super::{MAX_ROUTES, RecordJudge, RecordView, push_part};
 
