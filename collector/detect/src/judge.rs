@@ -10,7 +10,7 @@ use beffroi_engine::Detector;
 use beffroi_engine::correlate::Correlator;
 use beffroi_schema::AgentId;
 use beffroi_schema::alert::{DeadLetter, Match};
-use beffroi_schema::batch::{BatchError, Contents, Envelope, Record};
+use beffroi_schema::batch::{BatchError, Envelope, Packed};
 use beffroi_schema::ids::EventId;
 use beffroi_schema::wire;
 
@@ -42,8 +42,8 @@ pub struct Judged {
 pub struct Opened {
     /// Envelope with header and hash.
     pub envelope: Envelope,
-    /// Decoded records.
-    pub contents: Contents,
+    /// Its records, as they were sent.
+    pub batch: Packed,
     /// Gateway's clock, microseconds since 1970.
     pub received_at: i64,
     /// Peer address that the gateway saw.
@@ -111,9 +111,9 @@ pub fn open(record: &BusRecord) -> Result<Opened, Refusal> {
         return Err(Refusal::Agent { batch: envelope.header.agent, key: key.chars().take(64).collect() });
     }
     envelope.verify()?;
-    let contents = envelope.decode()?;
+    let batch = envelope.open()?;
     let remote = text(wire::HEADER_REMOTE).unwrap_or_default().chars().take(64).collect();
-    Ok(Opened { envelope, contents, received_at, remote })
+    Ok(Opened { envelope, batch, received_at, remote })
 }
 
 /// Evaluates every event of an opened batch.
@@ -122,7 +122,7 @@ pub fn evaluate(opened: &Opened, rules: &RulesInForce, labels: BTreeMap<String, 
     let scene = Scene {
         tenant: header.tenant.clone(),
         agent: header.agent,
-        host: opened.contents.host.clone(),
+        host: opened.batch.host.clone(),
         labels,
         remote: opened.remote.clone(),
         received_at: opened.received_at,
@@ -132,18 +132,17 @@ pub fn evaluate(opened: &Opened, rules: &RulesInForce, labels: BTreeMap<String, 
     };
     let mut judged = Judged::default();
     let correlations = &rules.correlations;
-    for record in &opened.contents.records {
-        let Record::Event(event) = record else { continue };
-        let id = EventId { agent: header.agent, epoch: header.epoch, stream: header.stream, seq: event.seq };
-        let found = rules.detector.evaluate(event);
+    rules.detector.evaluate_batch(&opened.batch, &mut |event, found| {
+        let id = EventId { agent: header.agent, epoch: header.epoch, stream: header.stream, seq: event.seq() };
+        let event = event.unpack();
         let referred = found.iter().filter(|found| correlations.refers_to(&found.rule.id));
         let ids: Vec<String> = referred.clone().map(|found| found.rule.id.clone()).collect();
         if let Some(first) = referred.clone().next() {
-            judged.detections.push(Detection { rules: ids, evidence: scene.record(event, id, first.clone()) });
+            judged.detections.push(Detection { rules: ids, evidence: scene.record(&event, id, first.clone()) });
         }
         let alone = found.into_iter().filter(|found| correlations.alerts_alone(&found.rule.id));
-        judged.matches.extend(alone.map(|found| scene.record(event, id, found)));
-    }
+        judged.matches.extend(alone.map(|found| scene.record(&event, id, found)));
+    });
     judged
 }
 

@@ -270,12 +270,12 @@ fn judge_one(
 ) -> Result<(u64, Judged), Refusal> {
     let opened = judge::open(record)?;
     let header = &opened.envelope.header;
-    let link = chains.lock().unwrap_or_else(PoisonError::into_inner).link(&opened.envelope, &opened.contents.records)?;
+    let link = chains.lock().unwrap_or_else(PoisonError::into_inner).link(&opened.envelope, opened.batch.others())?;
     if let Link::Hole { from, to } = link {
         tracing::warn!(agent = %header.agent, stream = %header.stream, from, to, "numbers are missing that no gap declared");
         metrics::counter!("beffroi_detect_holes_total").increment(1);
     }
     let labels = control.read(|state| state.agent(&header.agent).map(|agent| agent.labels.clone())).unwrap_or_default();
     metrics::histogram!("beffroi_detect_delay_seconds").record((now - opened.received_at) as f64 / 1e6);
-    Ok((opened.contents.records.len() as u64, judge::evaluate(&opened, rules, labels, now)))
+    Ok((opened.batch.len() as u64, judge::evaluate(&opened, rules, labels, now)))
 }
