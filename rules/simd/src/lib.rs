@@ -14,8 +14,30 @@ pub use imp::Chunk;
 pub fn at(text: &[u8], place: usize) -> Chunk {
     match text.get(place..).and_then(|rest| rest.first_chunk::<WIDTH>()) {
         Some(bytes) => Chunk::of(bytes),
-        None => Chunk::of(&padded(text.get(place..).unwrap_or_default())),
+        None => Chunk::of(&ending(text, text.len().saturating_sub(place))),
     }
+}
+
+/// So many bytes that a text ends with, less than sixteen, and zeros.
+#[inline(never)]
+fn ending(text: &[u8], length: usize) -> [u8; WIDTH] {
+    match text.last_chunk::<WIDTH>() {
+        // The bytes before them are shifted out.
+        Some(last) if length > 0 => (u128::from_le_bytes(*last) >> (8 * (WIDTH - length))).to_le_bytes(),
+        Some(_) => [0; WIDTH],
+        None => padded(text.get(text.len() - length..).unwrap_or_default()),
+    }
+}
+
+/// Whether a text is ASCII: quicker than the library's for short ones.
+#[inline]
+pub fn is_ascii(text: &[u8]) -> bool {
+    let (chunks, rest) = text.as_chunks::<WIDTH>();
+    let is_rest = || match text.last_chunk::<WIDTH>() {
+        Some(last) => Chunk::of(last).beyond_ascii() == 0,
+        None => rest.is_ascii(),
+    };
+    chunks.iter().all(|chunk| Chunk::of(chunk).beyond_ascii() == 0) && is_rest()
 }
 
 /// Bytes whose marks fit one word.
@@ -117,11 +139,36 @@ mod imp {
             Self(unsafe { _mm_set_epi64x(word(high), word(low)) })
         }
 
+        /// These bytes.
+        #[inline(always)]
+        pub fn bytes(self) -> [u8; WIDTH] {
+            // SAFETY: as in `of`.
+            let (low, high) = unsafe { (_mm_cvtsi128_si64(self.0), _mm_cvtsi128_si64(_mm_unpackhi_epi64(self.0, self.0))) };
+            (u128::from(high as u64) << 64 | u128::from(low as u64)).to_le_bytes()
+        }
+
         /// A bit for each byte that is this one.
         #[inline(always)]
         pub fn equal(self, byte: u8) -> u16 {
             // SAFETY: as in `of`.
             unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(self.0, _mm_set1_epi8(byte as i8))) as u16 }
+        }
+
+        /// A bit for each byte that is one of these.
+        #[inline(always)]
+        pub fn either(self, bytes: [u8; 2]) -> u16 {
+            // SAFETY: as in `of`.
+            unsafe {
+                let [one, other] = bytes.map(|byte| _mm_cmpeq_epi8(self.0, _mm_set1_epi8(byte as i8)));
+                _mm_movemask_epi8(_mm_or_si128(one, other)) as u16
+            }
+        }
+
+        /// A bit for each byte that is the same in both.
+        #[inline(always)]
+        pub fn same(self, other: Self) -> u16 {
+            // SAFETY: as in `of`.
+            unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(self.0, other.0)) as u16 }
         }
 
         /// A bit for each byte beyond ASCII.
@@ -135,15 +182,14 @@ mod imp {
         #[inline(always)]
         pub fn lower(self) -> [u8; WIDTH] {
             // SAFETY: as in `of`.
-            let (low, high) = unsafe {
+            let small = unsafe {
                 // Signed comparisons: bytes beyond ASCII are below every letter.
                 let after = _mm_cmpgt_epi8(self.0, _mm_set1_epi8(b'A' as i8 - 1));
                 let before = _mm_cmpgt_epi8(_mm_set1_epi8(b'Z' as i8 + 1), self.0);
                 let capital = _mm_and_si128(_mm_and_si128(after, before), _mm_set1_epi8(0x20));
-                let small = _mm_or_si128(self.0, capital);
-                (_mm_cvtsi128_si64(small), _mm_cvtsi128_si64(_mm_unpackhi_epi64(small, small)))
+                _mm_or_si128(self.0, capital)
             };
-            (u128::from(high as u64) << 64 | u128::from(low as u64)).to_le_bytes()
+            Self(small).bytes()
         }
     }
 }
@@ -171,9 +217,25 @@ mod plain {
             self.0.iter().rev().fold(0, |bits, byte| bits << 1 | u16::from(is_set(*byte)))
         }
 
+        /// These bytes.
+        pub fn bytes(self) -> [u8; WIDTH] {
+            self.0
+        }
+
         /// A bit for each byte that is this one.
         pub fn equal(self, byte: u8) -> u16 {
             self.bits(|other| other == byte)
+        }
+
+        /// A bit for each byte that is one of these.
+        pub fn either(self, bytes: [u8; 2]) -> u16 {
+            self.bits(|byte| bytes.contains(&byte))
+        }
+
+        /// A bit for each byte that is the same in both.
+        pub fn same(self, other: Self) -> u16 {
+            let pairs = self.0.iter().zip(&other.0).rev();
+            pairs.fold(0, |bits, (one, other)| bits << 1 | u16::from(one == other))
         }
 
         /// A bit for each byte beyond ASCII.
@@ -197,10 +259,13 @@ mod tests {
         for first in 0..=255u8 {
             let bytes: [u8; WIDTH] = std::array::from_fn(|at| first.wrapping_add((at * 37) as u8));
             let (fast, slow) = (Chunk::of(&bytes), plain::Chunk::of(&bytes));
-            assert_eq!(fast.lower(), slow.lower());
+            assert_eq!((fast.bytes(), fast.lower()), (slow.bytes(), slow.lower()));
             assert_eq!(fast.beyond_ascii(), slow.beyond_ascii());
             for byte in [b'"', b'\\', 0, 255, first] {
                 assert_eq!(fast.equal(byte), slow.equal(byte), "{byte} in {bytes:?}");
+                assert_eq!(fast.either([byte, 7]), slow.either([byte, 7]), "{byte} in {bytes:?}");
+                let other = bytes.map(|other| if other % 3 == 0 { byte } else { other });
+                assert_eq!(fast.same(Chunk::of(&other)), slow.same(plain::Chunk::of(&other)), "{bytes:?} and {other:?}");
             }
         }
     }
@@ -219,9 +284,27 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_beyond_ascii_is_seen_wherever_it_stands() {
+        for length in 0..50 {
+            let text = vec![b'a'; length];
+            assert!(is_ascii(&text));
+            for place in 0..length {
+                let mut text = text.clone();
+                text[place] = 0x80;
+                assert!(!is_ascii(&text), "{place} of {length}");
+            }
+        }
+    }
+
+    #[test]
     fn what_lies_behind_the_end_is_zero() {
         assert_eq!(at(b"aBc", 1).lower(), *b"bc\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
         assert_eq!(at(b"abc", 7).equal(0), u16::MAX);
+        let text: [u8; 40] = std::array::from_fn(|at| at as u8 + 1);
+        for place in 0..=50 {
+            let expected: [u8; WIDTH] = std::array::from_fn(|at| text.get(place + at).copied().unwrap_or(0));
+            assert_eq!(at(&text, place).bytes(), expected, "{place}");
+        }
         assert_eq!(marks(b"a\"b", 0, [b'"', b'\\']), [2, 0]);
         let long = [&[b'x'; 70][..], b"\\"].concat();
         assert_eq!(marks(&long, 64, [b'"', b'\\']), [0, 1 << 6]);

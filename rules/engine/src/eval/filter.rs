@@ -46,21 +46,52 @@ impl Filter {
         }
     }
 
-    /// Tells every `step`-th place, from the first, whose four bytes may be a key.
+    /// How many bytes lie between two blocks of places that are looked at together.
     #[inline]
-    pub(crate) fn each(&self, value: &[u8], step: usize, tell: impl FnMut(usize, u32)) {
-        self.each_of(value, step, 0, tell);
+    pub(crate) fn block(&self, step: usize) -> usize {
+        TOGETHER * step
     }
 
-    /// The same with these bits set in the four bytes, which are set in all keys.
-    #[inline(always)]
-    pub(crate) fn each_of(&self, value: &[u8], step: usize, bits: u32, tell: impl FnMut(usize, u32)) {
+    /// Tells every `step`-th place, from the first, whose four bytes may be a key.
+    #[inline]
+    pub(crate) fn each(&self, value: &[u8], step: usize, mut tell: impl FnMut(usize, u32)) {
+        let mut at = 0;
+        loop {
+            at = self.marked(value, step, at, 0);
+            // Behind the last block are single places, less than there are in one.
+            for _ in 0..TOGETHER {
+                let Some(four) = value.get(at..).and_then(|rest| rest.first_chunk::<GRAM>()) else { return };
+                let key = u32::from_le_bytes(*four);
+                if self.may_be(key) {
+                    tell(at, key);
+                }
+                at += step;
+            }
+        }
+    }
+
+    /// Whether four bytes may be a key.
+    #[inline]
+    pub(crate) fn may_be(&self, key: u32) -> bool {
+        0 != match self {
+            Self::Empty => 0,
+            Self::Small(table) => table[place::<{ 1 << 10 }>(key)],
+            Self::Middle(table) => table[place::<{ 1 << 13 }>(key)],
+            Self::Large(table) => table[place::<{ 1 << 16 }>(key)],
+            Self::Huge(table) => table[place::<{ 1 << 19 }>(key)],
+        }
+    }
+
+    /// Where the first block begins, from a place on, in which some place may be a key; or where no block begins any more.
+    /// These bits are set in the four bytes, as they are in all keys.
+    #[inline(never)]
+    pub(crate) fn marked(&self, value: &[u8], step: usize, at: usize, bits: u32) -> usize {
         match self {
-            Self::Empty => {}
-            Self::Small(table) => walk(table, value, step, bits, tell),
-            Self::Middle(table) => walk(table, value, step, bits, tell),
-            Self::Large(table) => walk(table, value, step, bits, tell),
-            Self::Huge(table) => walk(table, value, step, bits, tell),
+            Self::Empty => value.len(),
+            Self::Small(table) => walk(table, value, step, at, bits),
+            Self::Middle(table) => walk(table, value, step, at, bits),
+            Self::Large(table) => walk(table, value, step, at, bits),
+            Self::Huge(table) => walk(table, value, step, at, bits),
         }
     }
 
@@ -77,42 +108,31 @@ impl Filter {
 }
 
 #[inline(always)]
-fn walk<const N: usize>(table: &[u8; N], value: &[u8], step: usize, bits: u32, tell: impl FnMut(usize, u32)) {
+fn walk<const N: usize>(table: &[u8; N], value: &[u8], step: usize, at: usize, bits: u32) -> usize {
     match step {
-        8 => walk_by::<N, 8>(table, value, bits, tell),
-        6 => walk_by::<N, 6>(table, value, bits, tell),
-        4 => walk_by::<N, 4>(table, value, bits, tell),
-        2 => walk_by::<N, 2>(table, value, bits, tell),
-        _ => walk_by::<N, 1>(table, value, bits, tell),
+        8 => walk_by::<N, 8>(table, value, at, bits),
+        6 => walk_by::<N, 6>(table, value, at, bits),
+        4 => walk_by::<N, 4>(table, value, at, bits),
+        2 => walk_by::<N, 2>(table, value, at, bits),
+        _ => walk_by::<N, 1>(table, value, at, bits),
     }
 }
 
 #[inline(always)]
-fn walk_by<const N: usize, const STEP: usize>(table: &[u8; N], value: &[u8], bits: u32, mut tell: impl FnMut(usize, u32)) {
-    let four = |at: usize| value.get(at..at + GRAM).and_then(|four| four.first_chunk::<GRAM>());
-    let key = |at: usize| four(at).map(|four| u32::from_le_bytes(*four) | bits);
-    let (blocks, wide) = (TOGETHER * STEP, (TOGETHER - 1) * STEP + GRAM);
-    let mut at = 0;
-    while let Some(block) = value.get(at..at + wide) {
-        let keys: [u32; TOGETHER] = std::array::from_fn(|index| {
-            let start = index * STEP;
-            u32::from_le_bytes([block[start], block[start + 1], block[start + 2], block[start + 3]]) | bits
-        });
-        if keys.iter().fold(0, |marks, key| marks | table[place::<N>(*key)]) != 0 {
-            for (index, key) in keys.iter().enumerate() {
-                if table[place::<N>(*key)] != 0 {
-                    tell(at + index * STEP, *key);
-                }
-            }
+fn walk_by<const N: usize, const STEP: usize>(table: &[u8; N], value: &[u8], mut at: usize, bits: u32) -> usize {
+    let mut rest = value.get(at..).unwrap_or_default();
+    while rest.len() >= (TOGETHER - 1) * STEP + GRAM {
+        let mark = |start: usize| {
+            let key = u32::from_le_bytes([rest[start], rest[start + 1], rest[start + 2], rest[start + 3]]) | bits;
+            table[place::<N>(key)]
+        };
+        if mark(0) | mark(STEP) | mark(2 * STEP) | mark(3 * STEP) != 0 {
+            break;
         }
-        at += blocks;
+        at += TOGETHER * STEP;
+        rest = rest.get(TOGETHER * STEP..).unwrap_or_default();
     }
-    while let Some(key) = key(at) {
-        if table[place::<N>(key)] != 0 {
-            tell(at, key);
-        }
-        at += STEP;
-    }
+    at
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 
 use super::escape::unescaped;
 use super::names::{FieldId, Names};
+use super::recall::Recall;
 
 /// One value of an event.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -87,6 +88,8 @@ pub struct Frame<'a> {
     /// Which fill of which frame this is; zero before the first.
     stamp: u64,
     no_keywords: bool,
+    /// What is remembered of texts that were read into it.
+    pub(crate) recall: Recall,
 }
 
 impl<'a> Frame<'a> {
@@ -134,6 +137,22 @@ impl<'a> Frame<'a> {
         self.values.push(datum);
         self.owners.push(owner);
         self.numbers.push(number);
+    }
+
+    /// Adds the only value of a field; where it has one already, a value that only searches find that name no field.
+    #[inline]
+    pub(crate) fn push_first(&mut self, field: Option<FieldId>, datum: Datum<'a>) {
+        let mut owner = NOBODY;
+        if let Some(field) = field {
+            let Some(slot) = self.slots.get_mut(field.index()) else { return };
+            if slot.1 == 0 {
+                *slot = (self.values.len() as u32, 1);
+                owner = field.0;
+            }
+        }
+        self.values.push(datum);
+        self.owners.push(owner);
+        self.numbers.push(NOBODY);
     }
 
     /// The values of a field; empty when it is absent.
@@ -214,8 +233,8 @@ impl<'a> Frame<'a> {
         }
         self.owners.clear();
         self.numbers.clear();
-        let Self { slots, values, owners, numbers, stamp, .. } = self;
-        Frame { slots, values: reuse(values), owners, numbers, stamp: next_stamp(stamp), no_keywords: false }
+        let Self { slots, values, owners, numbers, stamp, recall, .. } = self;
+        Frame { slots, values: reuse(values), owners, numbers, stamp: next_stamp(stamp), no_keywords: false, recall }
     }
 }
 

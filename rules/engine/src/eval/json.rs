@@ -3,288 +3,93 @@
 //!
 //! Read like [`super::fill_from_json`] reads a parsed object: each member is a field, a list its several values, objects
 //! are no values. A member that stands twice keeps its first value as the field; the other is found only by searches
-//! that name no field. Bytes that are no UTF-8 and raw control characters are taken as they are. Depth is counted, not
-//! recursed.
+//! that name no field. Bytes that are no UTF-8 and raw control characters are taken as they are.
+//!
+//! Where keywords are searched for in every value, that is done here, so that values which no rule names need not be
+//! kept; and of members that stand as they last did ([`Recall`]) it is known.
 
-use super::escape::unescaped;
-use super::frame::{Datum, Frame};
+use super::frame::Frame;
+use super::members::{Known, Reading, Search};
 use super::names::{FieldId, Names};
-use super::quotes::{Kind, Quotes};
+use super::reader::{Reader, TextError};
+use super::recall::Recall;
 use super::wanted::Wanted;
-
-/// A text is no JSON object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a JSON object: {what}, {left} bytes before the end of the text")]
-pub struct TextError {
-    what: &'static str,
-    left: usize,
-}
 
 /// Fills a frame from the text of one object. Values that are not wanted are left out.
 ///
 /// # Errors
 /// [`TextError`] where the text is no JSON object; the frame then holds what stood before.
 pub fn fill_from_text<'a>(frame: &mut Frame<'a>, names: &Names, wanted: &Wanted, text: &'a [u8]) -> Result<(), TextError> {
-    let has_keywords = wanted.keywords.as_ref().is_none_or(|keywords| !keywords.stand_nowhere_in(text));
-    if !wanted.everything || has_keywords {
-        return fill(frame, names, |field| wanted.wants(field), text).map(drop);
-    }
-    // Long escapes can hide a keyword; then everything is read after all.
-    let is_odd = fill(frame, names, |field| wanted.wants_itself(field), text)?;
-    frame.has_no_keywords(!is_odd);
-    if is_odd {
-        frame.clear();
-        fill(frame, names, |_| true, text)?;
-    }
-    Ok(())
+    let mut recall = std::mem::take(&mut frame.recall);
+    recall.begin(names);
+    let filled = fill_with(&mut recall, frame, names, wanted, text);
+    frame.recall = recall;
+    filled
 }
 
-/// Fills a frame with what is wanted; whether the text has escapes that are longer than a letter.
+fn fill_with<'a>(
+    recall: &mut Recall,
+    frame: &mut Frame<'a>,
+    names: &Names,
+    wanted: &Wanted,
+    text: &'a [u8],
+) -> Result<(), TextError> {
+    let keywords = wanted.keywords.as_ref().filter(|_| wanted.everything);
+    if let Some(keywords) = keywords {
+        let number = recall.number(keywords);
+        let mut search = Search { keywords: Some((keywords, number)), is_found: false };
+        let is_odd = fill(recall, frame, names, |field| wanted.wants_itself(field), &mut search, text)?;
+        // Long escapes can hide a keyword.
+        if !is_odd && !search.is_found {
+            frame.has_no_keywords(true);
+            return Ok(());
+        }
+        frame.clear();
+    }
+    let mut search = Search { keywords: None, is_found: false };
+    fill(recall, frame, names, |field| wanted.wants(field), &mut search, text).map(drop)
+}
+
+/// Fills a frame with what is wanted; whether values have escapes that are longer than a letter.
 #[inline(always)]
 fn fill<'a>(
+    recall: &mut Recall,
     frame: &mut Frame<'a>,
     names: &Names,
     wants: impl Fn(Option<FieldId>) -> bool,
+    search: &mut Search<'_>,
     text: &'a [u8],
 ) -> Result<bool, TextError> {
-    let mut reader = Reader { text, at: 0, quotes: Quotes::new(text) };
+    let mut reader = Reader { text, at: 0, is_odd: false };
     reader.expect(b'{', "it does not begin with a brace")?;
     if reader.peek() == Some(b'}') {
         reader.at += 1;
-        return reader.end();
+        return end(reader);
     }
+    let mut last = Recall::BEFORE_ALL;
     loop {
-        reader.peek();
-        let (name, kind) = reader.string("a member has no name")?;
-        let field = match kind {
-            Kind::Plain => names.find_bytes(name),
-            _ => unescaped(name).and_then(|name| names.find_bytes(&name)),
-        };
-        reader.pass(b':', "a name has no value")?;
-        if !wants(field) {
-            reader.skip()?;
-        } else {
-            let field = field.filter(|field| !frame.has(*field));
-            if reader.text.get(reader.at) == Some(&b'"') {
-                frame.push(field, reader.text()?);
-            } else {
-                reader.value(frame, field)?;
-            }
+        let mut known = Known { recall, frame, search, wants: &wants };
+        let reached = known.members(text, last, reader.at);
+        reader.at = reached.at;
+        if reached.is_end {
+            return end(reader);
         }
-        match reader.next() {
-            Some(b',') => {}
-            Some(b'}') => break,
-            _ => return reader.wrong("a comma or brace is missing"),
-        }
-    }
-    reader.end()
-}
-
-/// Where reading stands.
-struct Reader<'a> {
-    text: &'a [u8],
-    at: usize,
-    /// Quotes at and after `at`.
-    quotes: Quotes<'a>,
-}
-
-impl<'a> Reader<'a> {
-    #[cold]
-    fn wrong<T>(&self, what: &'static str) -> Result<T, TextError> {
-        Err(TextError { what, left: self.text.len().saturating_sub(self.at) })
-    }
-
-    /// The next byte that is no white space; it stays.
-    #[inline(always)]
-    fn peek(&mut self) -> Option<u8> {
-        match self.text.get(self.at) {
-            Some(byte) if *byte <= b' ' => self.peek_behind_space(),
-            other => other.copied(),
-        }
-    }
-
-    #[inline(never)]
-    fn peek_behind_space(&mut self) -> Option<u8> {
-        loop {
-            match self.text.get(self.at) {
-                Some(b' ' | b'\t' | b'\r' | b'\n') => self.at += 1,
-                other => return other.copied(),
-            }
-        }
-    }
-
-    /// Passes over one byte, and the white space around it.
-    #[inline(always)]
-    fn pass(&mut self, wanted: u8, what: &'static str) -> Result<(), TextError> {
-        self.expect(wanted, what)?;
-        self.peek();
-        Ok(())
-    }
-
-    /// The next byte that is no white space.
-    #[inline(always)]
-    fn next(&mut self) -> Option<u8> {
-        let byte = self.peek();
-        self.at += 1;
-        byte
-    }
-
-    #[inline]
-    fn expect(&mut self, wanted: u8, what: &'static str) -> Result<(), TextError> {
-        if self.next() == Some(wanted) { Ok(()) } else { self.wrong(what) }
-    }
-
-    /// Nothing may follow; whether there were odd escapes.
-    fn end(&mut self) -> Result<bool, TextError> {
-        if self.peek().is_none() { Ok(self.quotes.is_odd()) } else { self.wrong("something follows the object") }
-    }
-
-    /// The string that begins here, as it stands in the text.
-    #[inline(always)]
-    fn string(&mut self, otherwise: &'static str) -> Result<(&'a [u8], Kind), TextError> {
-        if self.text.get(self.at) != Some(&b'"') {
-            return self.wrong(otherwise);
-        }
-        match self.quotes.string(self.at) {
-            Some((end, kind)) => {
-                let text = &self.text[self.at + 1..end];
-                self.at = end + 1;
-                if kind == Kind::Odd && unescaped(text).is_none() { self.wrong("an escape is unknown") } else { Ok((text, kind)) }
-            }
-            None => self.wrong("a string does not end"),
-        }
-    }
-
-    /// The string that begins here, as a value.
-    #[inline(always)]
-    fn text(&mut self) -> Result<Datum<'a>, TextError> {
-        let (text, kind) = self.string("a value is no JSON")?;
-        Ok(if kind == Kind::Plain { Datum::Text(text) } else { Datum::Escaped(text) })
-    }
-
-    /// Adds a value of a field, or the values of a list.
-    fn value(&mut self, frame: &mut Frame<'a>, field: Option<FieldId>) -> Result<(), TextError> {
-        match self.peek() {
-            Some(b'"') => {
-                frame.push(field, self.text()?);
-                Ok(())
-            }
-            Some(b'[') => self.list(frame, field),
-            Some(b'{') => self.skip(),
-            _ => {
-                let word = self.word();
-                let Some(datum) = plain(word) else { return self.wrong("a value is no JSON") };
-                frame.push(field, datum);
-                Ok(())
-            }
-        }
-    }
-
-    fn list(&mut self, frame: &mut Frame<'a>, field: Option<FieldId>) -> Result<(), TextError> {
-        self.at += 1;
-        if self.peek() == Some(b']') {
-            self.at += 1;
-            return Ok(());
-        }
-        loop {
-            match self.peek() {
-                Some(b'[' | b'{') => self.skip()?,
-                _ => self.value(frame, field)?,
-            }
-            match self.next() {
-                Some(b',') => {}
-                Some(b']') => return Ok(()),
-                _ => return self.wrong("a comma or bracket is missing"),
-            }
-        }
-    }
-
-    /// Bytes up to the next one that ends a number or name.
-    fn word(&mut self) -> &'a [u8] {
-        let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'{' | b'[' | b':');
-        let rest = self.text.get(self.at..).unwrap_or_default();
-        let length = rest.iter().position(ends).unwrap_or(rest.len());
-        self.at += length;
-        &rest[..length]
-    }
-
-    /// Passes over one value.
-    #[inline(always)]
-    fn skip(&mut self) -> Result<(), TextError> {
-        if self.text.get(self.at) != Some(&b'"') {
-            return self.skip_tree();
-        }
-        match self.quotes.string(self.at) {
-            Some((end, _)) => {
-                self.at = end + 1;
-                Ok(())
-            }
-            None => self.wrong("a string does not end"),
-        }
-    }
-
-    /// The same for any value. Inside of lists and objects only strings and brackets are looked at.
-    fn skip_tree(&mut self) -> Result<(), TextError> {
-        let mut depth = 0usize;
-        loop {
-            match self.peek() {
-                Some(b'"') => match self.quotes.string(self.at) {
-                    Some((end, _)) => self.at = end + 1,
-                    None => return self.wrong("a string does not end"),
-                },
-                Some(b'{' | b'[') => {
-                    depth += 1;
-                    self.at += 1;
-                    continue;
-                }
-                Some(b'}' | b']') if depth > 0 => {
-                    depth -= 1;
-                    self.at += 1;
-                }
-                Some(b',' | b':') if depth > 0 => {
-                    self.at += 1;
-                    continue;
-                }
-                _ if plain(self.word()).is_some() => {}
-                _ => return self.wrong("a value is no JSON"),
-            }
-            if depth == 0 {
-                return Ok(());
-            }
+        let mut reading = Reading { reader: &mut reader, recall, frame, names, search };
+        match reading.member(reached.last, reached.is_named, &wants)? {
+            Some(place) => last = place,
+            None => return end(reader),
         }
     }
 }
 
-/// A number, a truth, or nothing.
-fn plain(word: &[u8]) -> Option<Datum<'static>> {
-    match word {
-        b"null" => return Some(Datum::Null),
-        b"true" => return Some(Datum::Bool(true)),
-        b"false" => return Some(Datum::Bool(false)),
-        _ => {}
-    }
-    let digits = word.strip_prefix(b"-").unwrap_or(word);
-    // Short numbers, which are nearly all, fit without a look at each step.
-    if (1..=18).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit) && (digits[0] != b'0' || digits.len() == 1) {
-        let number = digits.iter().fold(0i64, |number, digit| number * 10 + i64::from(digit - b'0'));
-        return Some(match (digits.len() < word.len(), number) {
-            (false, number) => Datum::Int(number),
-            (true, 0) => Datum::Float(-0.0),
-            (true, number) => Datum::Int(-number),
-        });
-    }
-    match serde_json::from_slice::<serde_json::Number>(word) {
-        Ok(number) => Some(match (number.as_i64(), number.as_u64()) {
-            (Some(number), _) => Datum::Int(number),
-            (None, Some(number)) => Datum::Uint(number),
-            (None, None) => Datum::Float(number.as_f64().unwrap_or(f64::NAN)),
-        }),
-        Err(_) => None,
-    }
+/// Nothing may follow; whether there were odd escapes.
+fn end(mut reader: Reader<'_>) -> Result<bool, TextError> {
+    if reader.peek().is_none() { Ok(reader.is_odd) } else { reader.wrong("something follows the object") }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::frame::Datum;
     use super::super::subject::fill_from_json;
     use super::*;
     use proptest::prelude::*;
@@ -315,9 +120,20 @@ mod tests {
     }
 
     fn read(text: &str, wanted: &Wanted) -> Result<Held, TextError> {
+        read_after(&[], text.as_bytes(), wanted)
+    }
+
+    /// What is read of a text by a frame that read others before.
+    fn read_after(before: &[&[u8]], text: &[u8], wanted: &Wanted) -> Result<Held, TextError> {
         let names = names();
-        let mut frame = Frame::new(&names);
-        fill_from_text(&mut frame, &names, wanted, text.as_bytes())?;
+        let mut kept: Frame<'static> = Frame::new(&names);
+        for text in before {
+            let mut frame = kept.recycle_for(&names);
+            let _some_are_refused = fill_from_text(&mut frame, &names, wanted, text);
+            kept = frame.recycle();
+        }
+        let mut frame = kept.recycle();
+        fill_from_text(&mut frame, &names, wanted, text)?;
         Ok(held(&frame, &names))
     }
 
@@ -372,8 +188,64 @@ mod tests {
         assert_eq!(texts.len(), 2);
     }
 
+    #[test]
+    fn a_text_that_differs_in_one_byte_from_the_one_before_is_read_as_if_it_were_the_first() {
+        let text =
+            r#"{"a":"C:\\x","b c" : 12345 ,"other":[1,"a"],"é":"a longer one, of more than thirty-two bytes", "z":"","a":null}"#;
+        let (once, twice) = ([text.as_bytes()], [text.as_bytes(), text.as_bytes()]);
+        let mut seen = std::collections::BTreeSet::new();
+        for wanted in [everything(), Wanted::default()] {
+            for (at, byte) in (0..text.len()).flat_map(|at| b"\",:}\\ 0]\0n".iter().map(move |byte| (at, *byte))) {
+                let mut changed = text.as_bytes().to_vec();
+                changed[at] = byte;
+                let (cut, without) = (text.as_bytes()[..at].to_vec(), [&changed[..at], &text.as_bytes()[at + 1..]].concat());
+                for changed in [changed, cut, without] {
+                    let fresh = read_after(&[], &changed, &wanted);
+                    seen.insert(fresh.is_ok());
+                    assert_eq!(read_after(&once, &changed, &wanted), fresh, "{}", String::from_utf8_lossy(&changed));
+                    assert_eq!(read_after(&twice, &changed, &wanted), fresh, "{}", String::from_utf8_lossy(&changed));
+                }
+            }
+        }
+        assert_eq!(seen.len(), 2, "some are refused, some are not");
+    }
+
+    #[test]
+    fn numbers_of_fields_are_those_of_the_names_that_a_text_is_read_with() {
+        let (names, mut others) = (names(), Names::default());
+        ["z", "b c", "a"].iter().for_each(|name| _ = others.intern(name));
+        let text = br#"{"a":"x","b c":"y"}"#;
+        let mut frame = Frame::new(&names);
+        for names in [&names, &others, &names, &others] {
+            fill_from_text(&mut frame, names, &everything(), text).unwrap();
+            assert_eq!(frame.values(names.find("a").unwrap()), [Datum::Text(b"x")]);
+            frame = frame.recycle_for(names);
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn what_was_read_before_changes_nothing(
+            texts in proptest::collection::vec(proptest::collection::vec(("[ab]|b c", prop_oneof![
+                Just("1"), Just("12"), Just("\"\""), Just("\"x\""), Just("\"x\\\\\""), Just("\"\\u00e9\""), Just("[\"x\",2]"),
+                Just("{\"a\":1}"), Just("null"), Just("\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""), Just("-1.5"),
+            ]), 0..5), 2..6),
+            separator in prop_oneof![Just(","), Just(", "), Just(" ,\n")],
+        ) {
+            let text = |members: &Vec<(String, &str)>| {
+                let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+                format!("{{{}}}", members.join(separator))
+            };
+            let texts: Vec<String> = texts.iter().map(text).collect();
+            let bytes: Vec<&[u8]> = texts.iter().map(String::as_bytes).collect();
+            for wanted in [everything(), Wanted::default()] {
+                for (number, text) in bytes.iter().enumerate() {
+                    prop_assert_eq!(read_after(&bytes[..number], text, &wanted), read_after(&[], text, &wanted), "{:?}", texts);
+                }
+            }
+        }
 
         #[test]
         fn any_object_is_read_as_it_was_written(members in proptest::collection::btree_map("[ab c\u{e9}]{1,3}", value(), 0..6)) {

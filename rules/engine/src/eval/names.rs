@@ -1,5 +1,7 @@
 //! Field names as small numbers, one numbering for a whole rule set. Fields that no rule names have no number.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use beffroi_schema::Field;
 use beffroi_schema::fields::TABLE;
 
@@ -54,9 +56,14 @@ impl Ends {
 /// Names of at most so many bytes are known by their ends.
 const KNOWN_BY_ENDS: usize = 16;
 
+/// Numberings that were made.
+static NUMBERINGS: AtomicU64 = AtomicU64::new(1);
+
 /// The names that a rule set knows.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
+    /// Which numbering this is; zero for that of no names.
+    number: u64,
     names: Vec<Box<str>>,
     /// By number: what a name is compared by.
     ends: Vec<Ends>,
@@ -72,6 +79,7 @@ impl Names {
         if let Some(id) = self.find(name) {
             return id;
         }
+        self.number = NUMBERINGS.fetch_add(1, Ordering::Relaxed);
         let id = FieldId(self.names.len() as u32);
         self.names.push(name.into());
         let ends = Ends::of(name.as_bytes());
@@ -98,6 +106,16 @@ impl Names {
             self.ends[number] == ends && (ends.length <= KNOWN_BY_ENDS || self.names[number].as_bytes() == name)
         };
         self.ids.find_one(ends.hash(), is_it).map(FieldId)
+    }
+
+    /// Which numbering this is: none with other names, or other numbers of names, is the same.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// A hash of a name, whose upper bits are the better ones.
+    pub(crate) fn hash(name: &[u8]) -> u64 {
+        Ends::of(name).hash()
     }
 
     /// The number of a field of the contract, if any rule names it.

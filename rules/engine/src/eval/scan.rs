@@ -38,10 +38,15 @@ impl Rarity {
         (gram::<GRAM>(window).wrapping_mul(SPREAD) >> (32 - Self::BITS)) as usize
     }
 
+    /// How often these four bytes stand there.
+    pub(crate) fn count(&self, window: &[u8]) -> u16 {
+        self.counts.get(Self::place(window)).copied().unwrap_or(0)
+    }
+
     /// Where the four bytes of a text stand that are the rarest in rules, among every `step`-th place from `first`.
     fn rarest(&self, text: &str, first: usize, step: usize) -> Option<usize> {
         let places = text.as_bytes().windows(GRAM).enumerate().skip(first).step_by(step);
-        places.min_by_key(|(_, window)| self.counts.get(Self::place(window)).copied().unwrap_or(0)).map(|(at, _)| at)
+        places.min_by_key(|(_, window)| self.count(window)).map(|(at, _)| at)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Which values of an event are worth reading.
 
+use std::sync::Arc;
+
 use super::keywords::Keywords;
 use super::names::FieldId;
 use super::needs::atoms_of;
@@ -14,7 +16,7 @@ pub struct Wanted {
     /// Every text of the event is searched.
     pub(crate) everything: bool,
     /// What all of it is searched for; none when that is not known, or nothing is.
-    pub(crate) keywords: Option<Keywords>,
+    pub(crate) keywords: Option<Arc<Keywords>>,
 }
 
 impl Wanted {
@@ -38,7 +40,8 @@ impl Wanted {
         }
         if wanted.everything {
             let atoms = atoms.iter().map(|id| &program.atoms[id.index()]);
-            wanted.keywords = Keywords::of(atoms.filter(|atom| atom.scope == Scope::Anywhere));
+            wanted.keywords =
+                Keywords::of(atoms.filter(|atom| atom.scope == Scope::Anywhere), program.habits.rarity()).map(Arc::new);
         }
         wanted
     }
@@ -50,7 +53,7 @@ impl Wanted {
             if wanted.everything {
                 union.keywords = match (&union.keywords, &wanted.keywords) {
                     (None, keywords) if !union.everything => keywords.clone(),
-                    (Some(one), Some(other)) => Some(one.with(other)),
+                    (Some(one), Some(other)) => Some(one.with(other).into()),
                     _ => None,
                 };
                 union.everything = true;

@@ -1,0 +1,238 @@
+//! Members of an object, read one after the other: at a glance where names come as they last did ([`Recall`]), by the
+//! book where something is new.
+
+use super::escape::unescaped;
+use super::frame::{Datum, Frame};
+use super::keywords::Keywords;
+use super::names::{FieldId, Names};
+use super::quotes::{Kind, string};
+use super::reader::{Reader, TextError, digits};
+use super::recall::{Held, Member, Recall, Seen};
+
+/// What is looked for in values while they are read.
+pub(crate) struct Search<'k> {
+    /// The keywords and their number.
+    pub(crate) keywords: Option<(&'k Keywords, u64)>,
+    /// One may stand somewhere.
+    pub(crate) is_found: bool,
+}
+
+impl Search<'_> {
+    /// The number of the keywords; zero for none.
+    fn number(&self) -> u64 {
+        self.keywords.map_or(0, |(_, number)| number)
+    }
+
+    /// Looks at the value between two places; which keywords it is free of.
+    #[inline]
+    fn look(&mut self, text: &[u8], from: usize, to: usize) -> u64 {
+        let Some((keywords, number)) = self.keywords else { return 0 };
+        if keywords.stand_nowhere_in(text, from, to) {
+            return number;
+        }
+        self.is_found = true;
+        0
+    }
+}
+
+/// What taking members of known names needs.
+pub(crate) struct Known<'r, 'a, 'k, W> {
+    pub(crate) recall: &'r mut Recall,
+    pub(crate) frame: &'r mut Frame<'a>,
+    pub(crate) search: &'r mut Search<'k>,
+    pub(crate) wants: &'r W,
+}
+
+/// How far members were taken.
+pub(crate) struct Reached {
+    pub(crate) at: usize,
+    /// The place of the last one.
+    pub(crate) last: u16,
+    /// What follows has the name that the last one was last followed by.
+    pub(crate) is_named: bool,
+    /// Nothing follows.
+    pub(crate) is_end: bool,
+}
+
+impl<'a, W: Fn(Option<FieldId>) -> bool> Known<'_, 'a, '_, W> {
+    /// Takes members from a place in the text on, after the one at a place, while each has the name that followed last
+    /// time and either stands there as it last did or has a value that is read at a glance.
+    #[inline(always)]
+    pub(crate) fn members(&mut self, text: &'a [u8], mut last: u16, mut at: usize) -> Reached {
+        let number = self.search.number();
+        let mut place = self.recall.follower(last);
+        loop {
+            let member = self.recall.at(place);
+            let same = member.same(text, at);
+            let Some(length) = member.whole(same) else {
+                let Some(name) = member.name(same) else {
+                    if self.recall.guess(last, text, at) {
+                        place = self.recall.follower(last);
+                        continue;
+                    }
+                    return Reached { at, last, is_named: false, is_end: false };
+                };
+                let Some((end, datum)) = glance(member, self.search, text, at, name) else {
+                    return Reached { at, last, is_named: true, is_end: false };
+                };
+                if (self.wants)(member.field) {
+                    self.frame.push_first(member.field, datum);
+                }
+                (at, last, place) = (end, place, member.next[0]);
+                continue;
+            };
+            if member.free_of != number && number != 0 {
+                let (from, to) = member.span(at);
+                member.free_of = self.search.look(text, from, to);
+            }
+            if (self.wants)(member.field) {
+                self.frame.push_first(member.field, member.datum(text, at));
+            }
+            let is_end = member.is_last;
+            (at, last, place) = (at + length, place, member.next[0]);
+            if is_end {
+                return Reached { at, last, is_named: false, is_end };
+            }
+        }
+    }
+}
+
+/// Reads and keeps a member's value if it is a string without odd escapes or a plain number, and another member follows at
+/// once: where that begins. Nothing has happened otherwise.
+#[inline(always)]
+fn glance<'a>(
+    member: &mut Member,
+    search: &mut Search<'_>,
+    text: &'a [u8],
+    at: usize,
+    name: usize,
+) -> Option<(usize, Datum<'a>)> {
+    let start = at + name;
+    let (held, value, after) = match text.get(start)? {
+        b'"' => {
+            let (end, kind) = string(text, start)?;
+            let held = match kind {
+                Kind::Plain => Held::Text,
+                Kind::Escaped => Held::Escaped,
+                Kind::Odd => return None,
+            };
+            (held, (start + 1, end), end + 1)
+        }
+        _ => {
+            let (number, length) = digits(text.get(start..)?)?;
+            (Held::Other(Datum::Int(number)), (at, at), start + length)
+        }
+    };
+    if text.get(after..after + 2) != Some(b",\"") {
+        return None;
+    }
+    let free_of = search.look(text, value.0, value.1);
+    member.keep(text, at, after + 1, Seen { held, value, is_last: false, free_of });
+    Some((after + 1, held.datum(text, value)))
+}
+
+/// What reading a member that does not stand as it last did needs.
+pub(crate) struct Reading<'r, 'a, 'k> {
+    pub(crate) reader: &'r mut Reader<'a>,
+    pub(crate) recall: &'r mut Recall,
+    pub(crate) frame: &'r mut Frame<'a>,
+    pub(crate) names: &'r Names,
+    pub(crate) search: &'r mut Search<'k>,
+}
+
+impl Reading<'_, '_, '_> {
+    /// Reads one member, after the one at a place, which may be known by name: its own place, or that of the one before when
+    /// only its name was found. None where it was the last.
+    #[inline(never)]
+    pub(crate) fn member(
+        &mut self,
+        last: u16,
+        is_named: bool,
+        wants: &impl Fn(Option<FieldId>) -> bool,
+    ) -> Result<Option<u16>, TextError> {
+        self.reader.peek();
+        let start = self.reader.at;
+        let (place, field) = self.name(start)?;
+        if let Some(place) = place.filter(|_| !is_named) {
+            // What the name is known for may do; it is looked at once more.
+            self.recall.follows(last, place);
+            self.reader.at = start;
+            return Ok(Some(last));
+        }
+        let seen = self.value(field, wants(field))?;
+        let is_last = match self.reader.next() {
+            Some(b',') => false,
+            Some(b'}') => true,
+            _ => return self.reader.wrong("a comma or brace is missing"),
+        };
+        // White space before the next member belongs to this one, so that the next is looked for where it begins.
+        if !is_last {
+            self.reader.peek();
+        }
+        if let Some(place) = place {
+            let member = self.recall.at(place);
+            match seen {
+                Some(seen) => member.keep(self.reader.text, start, self.reader.at, Seen { is_last, ..seen }),
+                None => member.forget_value(),
+            }
+        }
+        Ok((!is_last).then_some(place.unwrap_or(Recall::NOWHERE)))
+    }
+
+    /// Reads a name and its colon: its place, if it has one, and its field.
+    fn name(&mut self, start: usize) -> Result<(Option<u16>, Option<FieldId>), TextError> {
+        let (name, kind) = self.reader.wanted_string("a member has no name")?;
+        self.reader.expect(b':', "a name has no value")?;
+        if kind != Kind::Plain {
+            return Ok((None, unescaped(name).and_then(|name| self.names.find_bytes(&name))));
+        }
+        let length = self.reader.at - start;
+        match self.recall.place(self.names, self.reader.text, start, name, length) {
+            Some(place) => Ok((Some(place), self.recall.at(place).field)),
+            None => Ok((None, self.names.find_bytes(name))),
+        }
+    }
+
+    /// Reads a value; what is worth remembering of it.
+    #[inline]
+    fn value(&mut self, field: Option<FieldId>, is_wanted: bool) -> Result<Option<Seen>, TextError> {
+        let first = self.reader.peek();
+        let start = self.reader.at;
+        let seen = |held, value, free_of| Some(Seen { held, value, is_last: false, free_of });
+        match first {
+            Some(b'"') => {
+                let (text, kind) = self.reader.string("a value is no JSON")?;
+                if is_wanted && kind == Kind::Odd && unescaped(text).is_none() {
+                    return self.reader.wrong("an escape is unknown");
+                }
+                let (held, datum) = match kind {
+                    Kind::Plain => (Held::Text, Datum::Text(text)),
+                    _ => (Held::Escaped, Datum::Escaped(text)),
+                };
+                if is_wanted {
+                    self.frame.push_first(field, datum);
+                }
+                let value = (start + 1, start + 1 + text.len());
+                let free_of = self.search.look(self.reader.text, value.0, value.1);
+                Ok(if kind == Kind::Odd { None } else { seen(held, value, free_of) })
+            }
+            Some(b'[' | b'{') => {
+                let field = field.filter(|field| !self.frame.has(*field));
+                if is_wanted {
+                    self.reader.value(self.frame, field)?
+                } else {
+                    self.reader.skip()?
+                }
+                self.search.look(self.reader.text, start, self.reader.at);
+                Ok(None)
+            }
+            _ => {
+                let datum = self.reader.plain()?;
+                if is_wanted {
+                    self.frame.push_first(field, datum);
+                }
+                Ok(seen(Held::Other(datum), (start, start), self.search.number()))
+            }
+        }
+    }
+}

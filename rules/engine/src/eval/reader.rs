@@ -1,0 +1,206 @@
+//! Reading JSON text value by value, each where it stands. Depth is counted, not recursed.
+
+use super::escape::unescaped;
+use super::frame::{Datum, Frame};
+use super::names::FieldId;
+use super::quotes::{Kind, string};
+
+/// A text is no JSON object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a JSON object: {what}, {left} bytes before the end of the text")]
+pub struct TextError {
+    what: &'static str,
+    left: usize,
+}
+
+/// Where reading stands.
+pub(crate) struct Reader<'a> {
+    pub(crate) text: &'a [u8],
+    pub(crate) at: usize,
+    /// Some string had an escape that stands for something longer than a letter, or for nothing.
+    pub(crate) is_odd: bool,
+}
+
+impl<'a> Reader<'a> {
+    #[cold]
+    pub(crate) fn wrong<T>(&self, what: &'static str) -> Result<T, TextError> {
+        Err(TextError { what, left: self.text.len().saturating_sub(self.at) })
+    }
+
+    /// The next byte that is no white space; it stays.
+    #[inline(always)]
+    pub(crate) fn peek(&mut self) -> Option<u8> {
+        match self.text.get(self.at) {
+            Some(byte) if *byte <= b' ' => self.peek_behind_space(),
+            other => other.copied(),
+        }
+    }
+
+    #[inline(never)]
+    fn peek_behind_space(&mut self) -> Option<u8> {
+        loop {
+            match self.text.get(self.at) {
+                Some(b' ' | b'\t' | b'\r' | b'\n') => self.at += 1,
+                other => return other.copied(),
+            }
+        }
+    }
+
+    /// The next byte that is no white space.
+    #[inline(always)]
+    pub(crate) fn next(&mut self) -> Option<u8> {
+        let byte = self.peek();
+        self.at += 1;
+        byte
+    }
+
+    #[inline]
+    pub(crate) fn expect(&mut self, wanted: u8, what: &'static str) -> Result<(), TextError> {
+        if self.next() == Some(wanted) { Ok(()) } else { self.wrong(what) }
+    }
+
+    /// The string that begins here, as it stands in the text; its escapes are not looked at.
+    #[inline(always)]
+    pub(crate) fn string(&mut self, otherwise: &'static str) -> Result<(&'a [u8], Kind), TextError> {
+        if self.text.get(self.at) != Some(&b'"') {
+            return self.wrong(otherwise);
+        }
+        let Some((end, kind)) = string(self.text, self.at) else { return self.wrong("a string does not end") };
+        let text = &self.text[self.at + 1..end];
+        self.at = end + 1;
+        self.is_odd |= kind == Kind::Odd;
+        Ok((text, kind))
+    }
+
+    /// The string that begins here, as a value that somebody looks at.
+    #[inline(always)]
+    pub(crate) fn wanted_string(&mut self, otherwise: &'static str) -> Result<(&'a [u8], Kind), TextError> {
+        let (text, kind) = self.string(otherwise)?;
+        if kind == Kind::Odd && unescaped(text).is_none() { self.wrong("an escape is unknown") } else { Ok((text, kind)) }
+    }
+
+    /// Adds a value of a field, or the values of a list.
+    pub(crate) fn value(&mut self, frame: &mut Frame<'a>, field: Option<FieldId>) -> Result<(), TextError> {
+        match self.peek() {
+            Some(b'"') => {
+                let (text, kind) = self.wanted_string("a value is no JSON")?;
+                frame.push(field, if kind == Kind::Plain { Datum::Text(text) } else { Datum::Escaped(text) });
+                Ok(())
+            }
+            Some(b'[') => self.list(frame, field),
+            Some(b'{') => self.skip(),
+            _ => {
+                let datum = self.plain()?;
+                frame.push(field, datum);
+                Ok(())
+            }
+        }
+    }
+
+    fn list(&mut self, frame: &mut Frame<'a>, field: Option<FieldId>) -> Result<(), TextError> {
+        self.at += 1;
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            match self.peek() {
+                Some(b'[' | b'{') => self.skip()?,
+                _ => self.value(frame, field)?,
+            }
+            match self.next() {
+                Some(b',') => {}
+                Some(b']') => return Ok(()),
+                _ => return self.wrong("a comma or bracket is missing"),
+            }
+        }
+    }
+
+    /// A number, a truth, or nothing.
+    #[inline]
+    pub(crate) fn plain(&mut self) -> Result<Datum<'static>, TextError> {
+        match digits(self.text.get(self.at..).unwrap_or_default()) {
+            Some((number, length)) => {
+                self.at += length;
+                Ok(Datum::Int(number))
+            }
+            None => match plain(self.word()) {
+                Some(datum) => Ok(datum),
+                None => self.wrong("a value is no JSON"),
+            },
+        }
+    }
+
+    /// Bytes up to the next one that ends a number or name.
+    fn word(&mut self) -> &'a [u8] {
+        let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'{' | b'[' | b':');
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let length = rest.iter().position(ends).unwrap_or(rest.len());
+        self.at += length;
+        &rest[..length]
+    }
+
+    /// Passes over one value of any kind. Inside of lists and objects only strings and brackets are looked at.
+    pub(crate) fn skip(&mut self) -> Result<(), TextError> {
+        let mut depth = 0usize;
+        loop {
+            match self.peek() {
+                Some(b'"') => _ = self.string("a value is no JSON")?,
+                Some(b'{' | b'[') => {
+                    depth += 1;
+                    self.at += 1;
+                    continue;
+                }
+                Some(b'}' | b']') if depth > 0 => {
+                    depth -= 1;
+                    self.at += 1;
+                }
+                Some(b',' | b':') if depth > 0 => {
+                    self.at += 1;
+                    continue;
+                }
+                _ => _ = self.plain()?,
+            }
+            if depth == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Digits of a number that surely fits.
+const MAX_DIGITS: usize = 18;
+
+/// The number that a text begins with, if it is made of a few digits and nothing else, which nearly all are; and its
+/// length.
+#[inline]
+pub(crate) fn digits(text: &[u8]) -> Option<(i64, usize)> {
+    let (mut number, mut length) = (0i64, 0);
+    let after = loop {
+        match text.get(length)? {
+            digit @ b'0'..=b'9' if length < MAX_DIGITS => number = number * 10 + i64::from(digit - b'0'),
+            other => break *other,
+        }
+        length += 1;
+    };
+    let is_number = length == 1 || length > 1 && text.first() != Some(&b'0');
+    (is_number && matches!(after, b',' | b'}' | b']')).then_some((number, length))
+}
+
+/// A number, a truth, or nothing.
+fn plain(word: &[u8]) -> Option<Datum<'static>> {
+    match word {
+        b"null" => return Some(Datum::Null),
+        b"true" => return Some(Datum::Bool(true)),
+        b"false" => return Some(Datum::Bool(false)),
+        _ => {}
+    }
+    match serde_json::from_slice::<serde_json::Number>(word) {
+        Ok(number) => Some(match (number.as_i64(), number.as_u64()) {
+            (Some(number), _) => Datum::Int(number),
+            (None, Some(number)) => Datum::Uint(number),
+            (None, None) => Datum::Float(number.as_f64().unwrap_or(f64::NAN)),
+        }),
+        Err(_) => None,
+    }
+}

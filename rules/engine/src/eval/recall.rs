@@ -1,0 +1,379 @@
+//! Members of JSON objects as they last stood in a text. What sends events sends the same names in the same order, and
+//! most of their values again and again: a member that stands there as it did before costs a comparison, and one of
+//! which only the value is new needs no look-up of its name.
+//!
+//! What is remembered is the text itself. It is compared byte by byte before anything is taken from it, so a wrong guess
+//! costs time and nothing else. When there are too many names, all are forgotten: memory is bounded, and whoever sends
+//! ever new names gains nothing but that they are read.
+
+use std::sync::Arc;
+
+use beffroi_simd::{self as simd, Chunk, WIDTH};
+
+use super::frame::Datum;
+use super::hash::Table;
+use super::keywords::Keywords;
+use super::names::{FieldId, Names};
+
+/// Names that are remembered at most, all of some hundred kinds of events.
+const MAX_NAMES: usize = 1_024;
+/// The longest member that is remembered: longer ones seldom come twice.
+pub(crate) const MAX_MEMBER: usize = 96;
+/// Names that are remembered to have followed one.
+const FOLLOWERS: usize = 4;
+/// Sets of keywords that are told apart; with more everything is forgotten.
+const MAX_KEYWORDS: usize = 64;
+
+/// What is remembered of members.
+#[derive(Debug, Default)]
+pub(crate) struct Recall {
+    /// The numbering that numbers of fields are of.
+    names: u64,
+    /// The first two are none, see [`Recall::BEFORE_ALL`] and [`Recall::NOWHERE`].
+    places: Vec<Member>,
+    /// From hashes of names to their places.
+    known: Table,
+    /// What was looked for in values, each with a number that the same keywords have as well.
+    keywords: Vec<(Arc<Keywords>, u64)>,
+    /// The last of those numbers.
+    last: u64,
+}
+
+/// What a value is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Held {
+    /// Text without escapes.
+    Text,
+    /// Text with escapes of one letter.
+    Escaped,
+    /// Anything else.
+    Other(Datum<'static>),
+}
+
+impl Held {
+    /// The value, given where it stands if it is a text.
+    #[inline(always)]
+    pub(crate) fn datum<'a>(self, text: &'a [u8], (from, to): (usize, usize)) -> Datum<'a> {
+        let value = || text.get(from..to).unwrap_or_default();
+        match self {
+            Self::Text => Datum::Text(value()),
+            Self::Escaped => Datum::Escaped(value()),
+            Self::Other(datum) => datum,
+        }
+    }
+}
+
+/// One member, and what followed it.
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    /// From the quote before its name on; what stands behind the member means nothing.
+    text: [u8; MAX_MEMBER],
+    /// Length of the name with its quotes and colon; zero where nothing is remembered.
+    name: u8,
+    /// Length of all of it with the comma or brace behind it; zero where only the name is remembered.
+    whole: u8,
+    /// Where a text begins and ends.
+    value: (u8, u8),
+    /// A brace follows.
+    pub(crate) is_last: bool,
+    /// The places of the names that followed it, the last one first; zero for none.
+    pub(crate) next: [u16; FOLLOWERS],
+    pub(crate) field: Option<FieldId>,
+    held: Held,
+    /// How many bytes are compared: all of it, or the name.
+    compared: u8,
+    /// The keywords that are known not to stand in the value; zero for none.
+    pub(crate) free_of: u64,
+}
+
+impl Member {
+    fn empty() -> Self {
+        Self {
+            text: [0; MAX_MEMBER],
+            name: 0,
+            whole: 0,
+            value: (0, 0),
+            is_last: false,
+            next: [0; FOLLOWERS],
+            field: None,
+            held: Held::Text,
+            compared: 0,
+            free_of: 0,
+        }
+    }
+
+    /// How many bytes of a text from a place on are those that are remembered; what exceeds the member means nothing.
+    #[inline(always)]
+    pub(crate) fn same(&self, text: &[u8], at: usize) -> usize {
+        match text.get(at..).and_then(|rest| rest.first_chunk::<MAX_MEMBER>()) {
+            Some(bytes) => {
+                let (others, _) = bytes.as_chunks::<WIDTH>();
+                self.same_as(|number| Chunk::of(&others[number]))
+            }
+            None => self.same_at_end(text, at),
+        }
+    }
+
+    /// The same where less than the longest member is left of the text.
+    #[inline(never)]
+    fn same_at_end(&self, text: &[u8], at: usize) -> usize {
+        self.same_as(|number| simd::at(text, at + number * WIDTH))
+    }
+
+    #[inline(always)]
+    fn same_as(&self, other: impl Fn(usize) -> Chunk) -> usize {
+        let (parts, _) = self.text.as_chunks::<WIDTH>();
+        let mut same = 0;
+        for (number, part) in parts.iter().enumerate() {
+            let equal = Chunk::of(part).same(other(number));
+            if equal != u16::MAX {
+                return same + equal.trailing_ones() as usize;
+            }
+            same += WIDTH;
+            if same >= usize::from(self.compared) {
+                break;
+            }
+        }
+        same
+    }
+
+    /// The length of the member, when so many bytes of it are the same.
+    #[inline(always)]
+    pub(crate) fn whole(&self, same: usize) -> Option<usize> {
+        let whole = usize::from(self.whole);
+        (whole != 0 && same >= whole).then_some(whole)
+    }
+
+    /// Where its value begins and ends, if it is a text, in a text that has it from a place on.
+    pub(crate) fn span(&self, at: usize) -> (usize, usize) {
+        (at + usize::from(self.value.0), at + usize::from(self.value.1))
+    }
+
+    /// The length of its name with quotes and colon, when so many bytes of it are the same.
+    #[inline(always)]
+    pub(crate) fn name(&self, same: usize) -> Option<usize> {
+        let name = usize::from(self.name);
+        (name != 0 && same >= name).then_some(name)
+    }
+
+    /// Its value, where it stands in a text from a place on.
+    #[inline(always)]
+    pub(crate) fn datum<'a>(&self, text: &'a [u8], at: usize) -> Datum<'a> {
+        self.held.datum(text, self.span(at))
+    }
+
+    /// A name that stands there and is short enough.
+    fn named(text: &[u8], at: usize, length: usize, field: Option<FieldId>) -> Self {
+        let mut member = Self { name: length as u8, compared: length as u8, field, ..Self::empty() };
+        member.copy(text, at, length);
+        member
+    }
+
+    /// Copies so many bytes, and some behind them.
+    #[inline(always)]
+    fn copy(&mut self, text: &[u8], at: usize, length: usize) {
+        let (parts, _) = self.text.as_chunks_mut::<WIDTH>();
+        if let Some(bytes) = text.get(at..).and_then(|rest| rest.first_chunk::<MAX_MEMBER>()) {
+            let (others, _) = bytes.as_chunks::<WIDTH>();
+            for ((number, part), other) in parts.iter_mut().enumerate().zip(others) {
+                if number * WIDTH >= length {
+                    break;
+                }
+                *part = *other;
+            }
+        } else {
+            for (part, at) in parts.iter_mut().zip((at..at + length).step_by(WIDTH)) {
+                *part = simd::at(text, at).bytes();
+            }
+        }
+    }
+
+    /// Keeps the value of the member that stands between two places, if it is short enough.
+    #[inline(always)]
+    pub(crate) fn keep(&mut self, text: &[u8], at: usize, end: usize, seen: Seen) {
+        let length = end - at;
+        if length > MAX_MEMBER {
+            return self.forget_value();
+        }
+        self.copy(text, at, length);
+        (self.whole, self.compared) = (length as u8, length as u8);
+        self.is_last = seen.is_last;
+        self.held = seen.held;
+        // Both lie before the end.
+        self.value = ((seen.value.0 - at) as u8, (seen.value.1 - at) as u8);
+        self.free_of = seen.free_of;
+    }
+
+    /// Keeps its name alone.
+    #[inline]
+    pub(crate) fn forget_value(&mut self) {
+        (self.whole, self.compared) = (0, self.name);
+    }
+}
+
+/// What was read of a member.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) held: Held,
+    /// Where its text begins and ends.
+    pub(crate) value: (usize, usize),
+    pub(crate) is_last: bool,
+    pub(crate) free_of: u64,
+}
+
+impl Recall {
+    /// The place that whatever stands first in an object follows.
+    pub(crate) const BEFORE_ALL: u16 = 0;
+    /// The place of names that are not remembered.
+    pub(crate) const NOWHERE: u16 = 1;
+
+    /// Gets ready for a text that is read with these names.
+    #[inline]
+    pub(crate) fn begin(&mut self, names: &Names) {
+        if self.names != names.number() || self.places.is_empty() || self.places.len() >= MAX_NAMES {
+            self.names = names.number();
+            self.places.clear();
+            self.places.resize(2, Member::empty());
+            self.known = Table::default();
+        }
+    }
+
+    /// The number of what is looked for in values.
+    pub(crate) fn number(&mut self, keywords: &Arc<Keywords>) -> u64 {
+        if let Some(at) = self.keywords.iter().position(|(known, _)| Arc::ptr_eq(known, keywords)) {
+            // What is asked next is most often the same.
+            self.keywords.swap(0, at);
+            return self.keywords.first().map_or(0, |(_, number)| *number);
+        }
+        let same = self.keywords.iter().find(|(known, _)| known.are(keywords)).map(|(_, number)| *number);
+        let number = same.unwrap_or_else(|| {
+            self.last += 1;
+            self.last
+        });
+        if self.keywords.len() >= MAX_KEYWORDS {
+            self.keywords.clear();
+        }
+        self.keywords.push((Arc::clone(keywords), number));
+        number
+    }
+
+    /// The place of the name that followed the one at a place last time.
+    #[inline(always)]
+    pub(crate) fn follower(&self, last: u16) -> u16 {
+        self.places[usize::from(last)].next[0]
+    }
+
+    /// The member at a place.
+    #[inline(always)]
+    pub(crate) fn at(&mut self, place: u16) -> &mut Member {
+        &mut self.places[usize::from(place)]
+    }
+
+    /// Whether the member in a text that follows the one at a place has a name that followed it before, but not last time;
+    /// that is then the last one.
+    #[inline(never)]
+    pub(crate) fn guess(&mut self, last: u16, text: &[u8], at: usize) -> bool {
+        let next = self.at(last).next;
+        for (rank, place) in next.iter().enumerate().skip(1).take_while(|(_, place)| **place != 0) {
+            let member = self.at(*place);
+            if member.name(member.same(text, at)).is_some() {
+                self.at(last).next[..=rank].rotate_right(1);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Remembers that the name at a place followed the one at another.
+    pub(crate) fn follows(&mut self, last: u16, place: u16) {
+        // One that stood there is moved, not doubled.
+        let next = &mut self.at(last).next;
+        let rank = next.iter().position(|known| *known == place).unwrap_or(FOLLOWERS - 1);
+        next[..=rank].rotate_right(1);
+        next[0] = place;
+    }
+
+    /// The place of the name that stands in a text, which it has from now on; `length` is that of the name with quotes
+    /// and colon. None for names that are too long or too many.
+    pub(crate) fn place(&mut self, names: &Names, text: &[u8], at: usize, name: &[u8], length: usize) -> Option<u16> {
+        if length > MAX_MEMBER {
+            return None;
+        }
+        let hash = Names::hash(name);
+        let is_it = |place: u32| {
+            let member = &self.places[place as usize];
+            usize::from(member.name) == length && member.same(text, at) >= length
+        };
+        if let Some(place) = self.known.find_one(hash, is_it) {
+            return Some(place as u16);
+        }
+        // Places must stay what they are until the text is read; then all are forgotten.
+        if self.places.len() >= MAX_NAMES {
+            return None;
+        }
+        let place = self.places.len() as u16;
+        self.known.insert(hash, place.into());
+        self.places.push(Member::named(text, at, length, names.find_bytes(name)));
+        Some(place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_thousand_names_take_no_more_memory_than_the_limit() {
+        let (mut recall, names) = (Recall::default(), Names::default());
+        for number in 0..100_000 {
+            recall.begin(&names);
+            let text = format!("\"name {number}\":1,");
+            let name = &text.as_bytes()[1..text.len() - 4];
+            let place = recall.place(&names, text.as_bytes(), 0, name, text.len() - 2).unwrap();
+            assert_eq!(recall.place(&names, text.as_bytes(), 0, name, text.len() - 2), Some(place));
+            let member = recall.at(place);
+            let same = member.same(text.as_bytes(), 0);
+            assert_eq!((member.name(same), member.whole(same)), (Some(text.len() - 2), None));
+        }
+        assert!(recall.places.len() <= MAX_NAMES);
+        // One text with more names than are remembered.
+        let places = (0..2 * MAX_NAMES).map(|number| {
+            let text = format!("\"other {number}\":1,");
+            recall.place(&names, text.as_bytes(), 0, &text.as_bytes()[1..text.len() - 4], text.len() - 2)
+        });
+        assert!(places.last().unwrap().is_none() && recall.places.len() == MAX_NAMES);
+        recall.begin(&names);
+        assert_eq!(recall.place(&names, &[b'x'; 100], 0, &[b'x'; 97], 100), None);
+    }
+
+    #[test]
+    fn names_that_followed_one_are_found_again_and_none_is_held_twice() {
+        let (mut recall, names) = (Recall::default(), Names::default());
+        recall.begin(&names);
+        let text = |number: usize| format!("\"n{number}\":");
+        let places: Vec<u16> = (0..6)
+            .map(|number| recall.place(&names, text(number).as_bytes(), 0, format!("n{number}").as_bytes(), 5).unwrap())
+            .collect();
+        for round in 0..3 {
+            for place in &places {
+                recall.follows(Recall::BEFORE_ALL, *place);
+                assert_eq!(recall.follower(Recall::BEFORE_ALL), *place, "{round}");
+            }
+        }
+        assert!(recall.guess(Recall::BEFORE_ALL, text(2).as_bytes(), 0));
+        assert_eq!(recall.at(Recall::BEFORE_ALL).next, [places[2], places[5], places[4], places[3]]);
+        assert!(!recall.guess(Recall::BEFORE_ALL, text(1).as_bytes(), 0), "four are remembered");
+    }
+
+    #[test]
+    fn the_same_keywords_have_the_same_number_and_others_another() {
+        let mut recall = Recall::default();
+        let keywords = || Arc::new(Keywords::default());
+        let (one, other) = (keywords(), keywords());
+        assert_eq!(recall.number(&one), recall.number(&other));
+        for _ in 0..1_000 {
+            assert_eq!(recall.number(&keywords()), recall.number(&one));
+        }
+        assert!(recall.keywords.len() <= MAX_KEYWORDS);
+    }
+}
