@@ -81,12 +81,18 @@ fn values(
         Scope::Field(field) => (program.names.name(field), frame.places(field)),
         Scope::Anywhere => ("keywords", 0..frame.len()),
     };
+    // These are no tests of single values, so no value passes them.
+    if matches!(atom.test, Test::Null | Test::Exists(_) | Test::Reference { .. }) {
+        return;
+    }
+    // A test that holds is passed by the only value that there is.
+    let is_only = places.len() == 1;
     for place in places {
         let is_meant = atom.scope != Scope::Anywhere || frame.at(place).is_text();
-        if fields.len() < max && is_meant && truth.passes(&atom.test, place) {
-            let field = (name.to_string(), frame.at(place).to_json());
-            if !fields.contains(&field) {
-                fields.push(field);
+        if fields.len() < max && is_meant && (is_only || truth.passes(&atom.test, place)) {
+            let value = frame.at(place).to_json();
+            if !fields.iter().any(|(known, other)| known == name && *other == value) {
+                fields.push((name.to_string(), value));
             }
         }
     }

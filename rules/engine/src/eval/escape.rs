@@ -58,6 +58,12 @@ pub(crate) fn unescaped(text: &[u8]) -> Option<Vec<u8>> {
     let mut rest = text;
     while let Some(plain) = memchr::memchr(b'\\', rest) {
         out.extend_from_slice(&rest[..plain]);
+        // Nearly all that is escaped in paths and command lines.
+        if let Some(byte @ (b'\\' | b'"')) = rest.get(plain + 1) {
+            out.push(*byte);
+            rest = &rest[plain + 2..];
+            continue;
+        }
         let (length, made) = escape(&rest[plain..])?;
         out.extend_from_slice(made.as_bytes());
         rest = &rest[plain + length..];

@@ -97,6 +97,70 @@ pub struct Required {
     pub(crate) length: usize,
     /// Texts, folded, of which it contains one; empty when nothing is known.
     pub(crate) any_of: Box<[Box<str>]>,
+    run: Option<Run>,
+}
+
+/// Bytes of one kind that stand side by side.
+#[derive(Debug, Clone)]
+struct Run {
+    /// By folded byte.
+    bytes: Box<[bool; 128]>,
+    length: usize,
+}
+
+/// Shorter runs stand in too many values to be worth a look.
+const MIN_RUN: u32 = 8;
+
+impl Run {
+    /// The longest run that an expression asks for.
+    fn of(hir: &Hir) -> Option<Self> {
+        match hir.kind() {
+            HirKind::Capture(capture) => Self::of(&capture.sub),
+            HirKind::Concat(list) => list.iter().filter_map(Self::of).max_by_key(|run| run.length),
+            HirKind::Repetition(repetition) if repetition.min > 0 => match class_of(&repetition.sub) {
+                Some(class) if repetition.min >= MIN_RUN => {
+                    Some(Self { bytes: folded_bytes(class), length: repetition.min as usize })
+                }
+                _ => Self::of(&repetition.sub),
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether it stands in a folded ASCII value. What ends a run is looked for from its end, so most bytes are passed over.
+    fn stands_in(&self, value: &[u8]) -> bool {
+        let is_other = |byte: &u8| self.bytes.get(usize::from(*byte)) != Some(&true);
+        let mut start = 0;
+        while let Some(part) = value.get(start..start + self.length) {
+            match part.iter().rposition(is_other) {
+                Some(other) => start += other + 1,
+                None => return true,
+            }
+        }
+        false
+    }
+}
+
+/// The class that a part is made of.
+fn class_of(hir: &Hir) -> Option<&Class> {
+    match hir.kind() {
+        HirKind::Class(class) => Some(class),
+        HirKind::Capture(capture) => class_of(&capture.sub),
+        _ => None,
+    }
+}
+
+/// The ASCII bytes of a class, folded.
+fn folded_bytes(class: &Class) -> Box<[bool; 128]> {
+    let mut bytes = Box::new([false; 128]);
+    let mut take = |start: u32, end: u32| {
+        (start..=end.min(0x7f)).for_each(|code| bytes[usize::from((code as u8).to_ascii_lowercase())] = true);
+    };
+    match class {
+        Class::Unicode(class) => class.iter().for_each(|range| take(range.start().into(), range.end().into())),
+        Class::Bytes(class) => class.iter().for_each(|range| take(range.start().into(), range.end().into())),
+    }
+    bytes
 }
 
 impl Required {
@@ -107,13 +171,15 @@ impl Required {
         let known = [inner, outer(&hir, ExtractKind::Prefix), outer(&hir, ExtractKind::Suffix)].into_iter().flatten();
         let best = known.max_by_key(|texts| (shortest(texts), std::cmp::Reverse(texts.len()))).unwrap_or_default();
         let any_of = best.into_iter().map(String::into_boxed_str).collect();
-        Self { length: hir.properties().minimum_len().unwrap_or(0), any_of }
+        Self { length: hir.properties().minimum_len().unwrap_or(0), any_of, run: Run::of(&hir) }
     }
 
     /// Whether a folded ASCII value has it: much cheaper than to ask the expression, and it often has not.
     pub(crate) fn stands_in(&self, value: &[u8]) -> bool {
         let has = |text: &str| beffroi_simd::find(value, text.as_bytes()).is_some();
-        value.len() >= self.length && (self.any_of.is_empty() || self.any_of.iter().any(|text| has(text)))
+        value.len() >= self.length
+            && self.run.as_ref().is_none_or(|run| run.stands_in(value))
+            && (self.any_of.is_empty() || self.any_of.iter().any(|text| has(text)))
     }
 }
 
@@ -232,6 +298,31 @@ mod tests {
         let required = of(r"\s[a-f]{64}\s[0-9]{16}");
         assert_eq!((texts(&required).len() > 1, required.length), (true, 82));
         assert!(texts(&of(".*")).is_empty() && of(".*").length == 0);
+    }
+
+    #[test]
+    fn a_value_that_an_expression_finds_something_in_has_what_it_requires() {
+        let (mut found, mut refused) = (0, 0);
+        for expression in
+            [r"\s[a-fA-F0-9]{9}\s", r"(?i)x([A-F]){8,}|y", r"(?i)x([A-F]){8,}y?", r"([^a-z]{8})+!", r"\w{8}[ -]*\w{9,12}"]
+        {
+            let (required, regex) = (Required::of(expression), regex::Regex::new(expression).unwrap());
+            for (length, other) in (0..14).flat_map(|length| (0..=length).map(move |other| (length, other))) {
+                for letter in ["a", "F", "7", "Z", "-"] {
+                    for end in ["", " ", "!", "y", "-123456789"] {
+                        let run = format!("{}{}{}", letter.repeat(other), [" ", "A"][length % 2], letter.repeat(length - other));
+                        for value in [format!(" {run}{end}"), format!("x{run}{end}"), format!("ABC def X{run} {end}")] {
+                            let stands = required.stands_in(fold(&value).as_bytes());
+                            assert!(stands || !regex.is_match(&value), "{expression} in {value}");
+                            found += usize::from(regex.is_match(&value));
+                            refused += usize::from(!stands);
+                        }
+                    }
+                }
+            }
+        }
+        assert!(found > 100 && refused > 100, "{found} found, {refused} refused");
+        assert!(Required::of(r"(?i)x([A-F]){8,}|y").run.is_none(), "an alternative needs no run");
     }
 
     #[test]
