@@ -1,7 +1,6 @@
 //! Reading a body: decompression and decoding within limits. Every index, count and kind is checked: the bytes come
 //! from a host that may be hostile, even though its signature holds.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use prost::Message;
@@ -223,7 +222,8 @@ impl Opener {
         let (mut columns, mut places, mut latest) = (Vec::with_capacity(shape.fields.len()), Vec::new(), 0);
         for number in &shape.fields {
             let Some((field, kind)) = known(*number) else {
-                let (name, kind) = names.get(number).ok_or_else(|| wrong(format!("field {number} has no name")))?;
+                let at = names.binary_search_by_key(number, |(known, ..)| *known);
+                let (_, name, kind) = &names[at.map_err(|_| wrong(format!("field {number} has no name")))?];
                 columns.push(Column { name: ColumnName::Extra(name.clone()), kind: *kind });
                 continue;
             };
@@ -268,6 +268,7 @@ impl Opener {
 
     fn add_values(&mut self, packed: &[u8]) -> Result<(), BatchError> {
         let mut numbers = Reader::new(packed);
+        self.values.reserve(packed.len());
         while let Some(number) = numbers.number()? {
             self.values.push(number);
         }
@@ -316,7 +317,7 @@ pub(super) fn over(what: &'static str, got: usize, limit: usize) -> Result<(), B
 }
 
 /// Fields that a body names itself, by number.
-type Names = HashMap<u32, (Arc<str>, Kind)>;
+type Names = Vec<(u32, Arc<str>, Kind)>;
 
 fn names_in(names: &[&[u8]]) -> Result<Names, BatchError> {
     let one = |(index, name): (usize, &&[u8])| {
@@ -329,7 +330,12 @@ fn names_in(names: &[&[u8]]) -> Result<Names, BatchError> {
             return Err(wrong("not 1 to 256 bytes"));
         }
         let kind = Kind::from_number(name.kind).ok_or_else(|| wrong("unknown kind"))?;
-        Ok((name.number, (Arc::from(name.name.as_str()), kind)))
+        Ok((name.number, Arc::from(name.name.as_str()), kind))
     };
-    names.iter().enumerate().map(one).collect()
+    let mut names = names.iter().enumerate().map(one).collect::<Result<Names, BatchError>>()?;
+    // Of two with one number the last one counts, as members of a message do.
+    names.reverse();
+    names.sort_by_key(|(number, ..)| *number);
+    names.dedup_by_key(|(number, ..)| *number);
+    Ok(names)
 }

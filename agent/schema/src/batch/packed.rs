@@ -142,14 +142,17 @@ impl<'a> ListRef<'a> {
         self.len() == 0
     }
 
+    /// The text at a place.
+    pub fn get(self, place: usize) -> Option<TextRef<'a>> {
+        match self {
+            Self::Shared(texts) => Some(TextRef { bytes: texts.get(place)?, number: None }),
+            Self::Packed(packed, numbers) => Some(packed.text(*numbers.get(place)?)),
+        }
+    }
+
     /// Its texts.
     pub fn texts(self) -> impl Iterator<Item = TextRef<'a>> {
-        let (shared, packed) = match self {
-            Self::Shared(texts) => (texts, None),
-            Self::Packed(packed, numbers) => (&[][..], Some((packed, numbers))),
-        };
-        let packed = packed.into_iter().flat_map(|(packed, numbers)| numbers.iter().map(|number| packed.text(*number)));
-        shared.iter().map(|text| TextRef { bytes: text, number: None }).chain(packed)
+        (0..self.len()).filter_map(move |place| self.get(place))
     }
 }
 

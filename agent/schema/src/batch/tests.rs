@@ -234,6 +234,45 @@ fn any_value() -> impl Strategy<Value = Value> {
     ]
 }
 
+fn owned(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Text(text) => Value::from(text.bytes),
+        ValueRef::Uint(number) => Value::Uint(number),
+        ValueRef::Int(number) => Value::Int(number),
+        ValueRef::Bool(truth) => Value::Bool(truth),
+        ValueRef::List(list) => Value::List(list.texts().map(|text| text.bytes.into()).collect()),
+    }
+}
+
+#[test]
+fn events_name_a_string_by_one_number_and_unpacked_they_share_it() {
+    let sealed = seal(&[exec(1, "id"), exec(2, "id"), exec(3, "ls")], BatchHash::default());
+    let packed = Envelope::parse(&sealed.bytes).unwrap().open().unwrap();
+    let commands: Vec<_> = packed.events().map(|event| event.get(Field::COMMAND_LINE)).collect();
+    let [Some(ValueRef::Text(one)), Some(ValueRef::Text(same)), Some(ValueRef::Text(other))] = commands[..] else {
+        panic!("{commands:?}")
+    };
+    assert!(one == same && one.number.is_some() && other.number != one.number && other.bytes == b"ls");
+    let unpacked: Vec<Event> = packed.events().map(|event| event.unpack()).collect();
+    let text = |event: &Event| match event.get(Field::COMMAND_LINE) {
+        Some(Value::Text(text)) => text.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert!(std::sync::Arc::ptr_eq(&text(&unpacked[0]), &text(&unpacked[1])));
+}
+
+#[test]
+fn counts_that_would_cost_memory_without_end_are_refused() {
+    use crate::limits::{MAX_LISTS, MAX_RECORDS};
+    let shapes = crate::proto::Body { shapes: vec![crate::proto::Shape::default(); MAX_RECORDS + 1], ..Default::default() };
+    let lists = crate::proto::Body { lists: vec![crate::proto::TextList::default(); MAX_LISTS + 1], ..Default::default() };
+    for body in [shapes, lists] {
+        let body = body.encode_to_vec();
+        let batch = forged(zstd::bulk::compress(&body, 3).unwrap(), body.len() as u32);
+        assert_eq!(Envelope::parse(&batch).unwrap().open().unwrap_err().code(), "too_large");
+    }
+}
+
 proptest! {
     #[test]
     fn any_event_survives_the_wire(
@@ -254,6 +293,14 @@ proptest! {
         for (name, value) in extra { event.set_named(&name, value); }
         let record = Record::Event(event);
         let sealed = seal(std::slice::from_ref(&record), BatchHash::default());
+        let Record::Event(event) = &record else { unreachable!() };
+        let packed = Envelope::parse(&sealed.bytes).unwrap().open().unwrap();
+        let read = packed.events().next().unwrap();
+        prop_assert_eq!((read.seq(), &read.shape().logsource), (1, &event.logsource));
+        for (field, value) in event.fields() {
+            prop_assert_eq!(read.get(*field).map(owned), Some(value.clone()));
+        }
+        prop_assert!((0..200).map(Field).all(|field| read.get(field).is_some() == event.get(field).is_some()));
         prop_assert_eq!(Envelope::parse(&sealed.bytes).unwrap().decode().unwrap().records, vec![record]);
     }
 
