@@ -57,8 +57,8 @@ impl SigmaDetector {
     /// Judges one event: what it says itself, then each audit record that it is shown as.
     fn judge_packed<'b>(&self, plan: &Plan<'_>, event: EventRef<'b>, workspace: &mut Workspace, matches: &mut Vec<RuleMatch>) {
         let Plan { way, columns, asked, audit } = plan;
-        let own = |tell: &mut Tell<'_>| asked.iter().for_each(|(column, field)| tell(*field, event.value(*column)));
-        if !self.is_silent(&way.choices, &mut workspace.scratch, own) {
+        let own = asked.iter().map(|(column, field)| (*field, event.value(*column)));
+        if !self.is_silent(&way.choices, own, &mut workspace.scratch) {
             let values = |frame: &mut Frame<'b>| {
                 columns.iter().for_each(|(column, field)| frame.push_value(*field, event.value(*column)));
             };
@@ -67,32 +67,30 @@ impl SigmaDetector {
         if audit.is_empty() || !view::shows(&event.shape().logsource, event) {
             return;
         }
-        for AuditWay { record, way, columns, may_be_silent } in *audit {
-            let own = |tell: &mut Tell<'_>| record.each(columns, event, tell);
-            if !(*may_be_silent && self.is_silent(&way.choices, &mut workspace.scratch, own)) {
-                self.judge_filled(way, |frame| record.fill(frame, columns, event), workspace, matches);
+        for AuditWay { form, way, may_be_silent } in *audit {
+            if !(*may_be_silent && self.is_silent(&way.choices, form.of(event), &mut workspace.scratch)) {
+                self.judge_filled(way, |frame| form.fill(frame, event), workspace, matches);
             }
         }
     }
 
     /// Whether no chosen rule can match an event with these values.
-    fn is_silent(&self, choices: &[(usize, Choice)], scratch: &mut Scratch, values: impl FnOnce(&mut Tell<'_>)) -> bool {
+    fn is_silent<'v>(
+        &self,
+        choices: &[(usize, Choice)],
+        mut values: impl Iterator<Item = (Option<FieldId>, ValueRef<'v>)>,
+        scratch: &mut Scratch,
+    ) -> bool {
         if !choices.iter().all(|(_, choice)| choice.is_without_always()) {
             return false;
         }
-        let mut is_silent = true;
-        let mut ask = |field: Option<FieldId>, value: ValueRef<'_>| {
-            let mut is_silent_to =
-                |(judge, choice): &(usize, Choice)| self.judges[*judge].is_silent_on(choice, (field, value), scratch);
-            is_silent = is_silent && choices.iter().all(&mut is_silent_to);
-        };
         // What panicked here is asked again, rule by rule.
-        catch_unwind(AssertUnwindSafe(|| values(&mut ask))).is_ok() && is_silent
+        let is_silent = catch_unwind(AssertUnwindSafe(|| {
+            values.all(|value| choices.iter().all(|(judge, choice)| self.judges[*judge].is_silent_on(choice, value, scratch)))
+        }));
+        is_silent.unwrap_or(false)
     }
 }
-
-/// Takes the values of an event, one after the other.
-type Tell<'t> = dyn FnMut(Option<FieldId>, ValueRef<'_>) + 't;
 
 /// The columns of a shape that are wanted.
 fn columns(shape: &Shape, names: &Names, wanted: &Wanted) -> Vec<(usize, Option<FieldId>)> {

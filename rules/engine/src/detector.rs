@@ -17,7 +17,7 @@ use crate::limits::{MAX_CORRELATIONS, MAX_MATCHED_FIELDS};
 use crate::logsource::{Route, RuleLogsource};
 use crate::rule::RuleSet;
 use crate::view;
-use crate::ways::{AuditWay, AuditWays, Bucket, Known, Way};
+use crate::ways::{AuditWay, AuditWays, Bucket, Ground, Way, Ways};
 
 /// What judges events: pure, without clock and I/O, shared by threads.
 pub trait Detector: Send + Sync {
@@ -83,6 +83,8 @@ pub struct SigmaDetector {
     /// One for each product that rules name, one for those that name none, and one for each kind of audit record.
     pub(crate) judges: Vec<Judge>,
     pub(crate) audit: AuditWays,
+    /// Of the logsources that rules name.
+    ways: Ways,
     panics: AtomicU64,
     costs: Costs,
     /// Memory that judging uses again, one piece for each thread that judges at the same time.
@@ -97,7 +99,8 @@ pub(crate) struct Workspace {
     places: Vec<u32>,
     /// Events that it was used for.
     pub(crate) events: u64,
-    ways: Known,
+    /// Of other logsources.
+    ways: Ways,
 }
 
 /// Puts a rule set in force.
@@ -125,9 +128,12 @@ pub fn compile(set: &RuleSet) -> Result<SigmaDetector, CompileError> {
     let bucket = |(logsource, (route, rules))| Bucket { route, judge: place(logsource), rules };
     let buckets: Vec<Bucket> = groups.into_iter().map(bucket).collect();
     let audit = AuditWays::new(&program, &mut judges, &buckets)?;
+    let ground = Ground { program: &program, judges: &judges, buckets: &buckets };
+    let ways = Ways::of_rules(ground, set.rules.iter().map(|rule| &rule.logsource));
     Ok(SigmaDetector {
         rules: set.rules.iter().map(|rule| rule.info.clone()).collect(),
         audit,
+        ways,
         program,
         buckets,
         judges,
@@ -179,7 +185,8 @@ impl SigmaDetector {
     }
 
     pub(crate) fn way(&self, logsource: &Logsource, workspace: &mut Workspace) -> Arc<Way> {
-        workspace.ways.way(logsource, &self.program, &self.judges, &self.buckets)
+        let ground = Ground { program: &self.program, judges: &self.judges, buckets: &self.buckets };
+        workspace.ways.way(&self.ways, ground, logsource)
     }
 
     /// Judges the frame that `fill` fills by the rules on a way.
@@ -229,8 +236,8 @@ impl Detector for SigmaDetector {
             self.judge_filled(&way, fill, &mut workspace, &mut matches);
         }
         if view::shows(&event.logsource, event) {
-            for AuditWay { record, way, columns, .. } in self.audit.of(&event.logsource) {
-                self.judge_filled(way, |frame| record.fill(frame, columns, event), &mut workspace, &mut matches);
+            for AuditWay { form, way, .. } in self.audit.of(&event.logsource) {
+                self.judge_filled(way, |frame| form.fill(frame, event), &mut workspace, &mut matches);
             }
         }
         workspace.events += 1;

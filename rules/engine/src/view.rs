@@ -5,39 +5,13 @@
 
 use std::collections::BTreeSet;
 
-use beffroi_schema::batch::{TextRef, ValueRef};
+use beffroi_schema::batch::{ListRef, TextRef, ValueRef};
 use beffroi_schema::{Category, Field, Logsource, Product};
 
-use crate::eval::{Datum, FieldId, Frame, Names, Subject, Wanted};
+use crate::eval::{Datum, FieldId, Frame, Names, Subject};
 
 /// Arguments shown as a0, a1, ...: rules look at the first ten at most.
 const MAX_ARGUMENTS: usize = 64;
-
-/// Fields of audit records; arguments stand behind them.
-const NAMES: [&str; 17] = [
-    "type", "SYSCALL", "syscall", "success", "exe", "comm", "pid", "ppid", "uid", "euid", "gid", "auid", "ses", "argc", "cwd",
-    "nametype", "name",
-];
-
-/// Place of a field among [`NAMES`], found when this is compiled.
-const fn column(name: &str) -> usize {
-    let mut place = 0;
-    while place < NAMES.len() {
-        if same(NAMES[place].as_bytes(), name.as_bytes()) {
-            return place;
-        }
-        place += 1;
-    }
-    panic!("no field of the audit view has this name");
-}
-
-const fn same(one: &[u8], other: &[u8]) -> bool {
-    let mut at = 0;
-    while at < one.len() && at < other.len() && one[at] == other[at] {
-        at += 1;
-    }
-    at == one.len() && at == other.len()
-}
 
 /// One of the records that an event is shown as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,125 +55,56 @@ pub(crate) fn shows<'a>(logsource: &Logsource, event: impl Subject<'a>) -> bool 
 }
 
 /// Audit fields that say the same in every record of an event, and our own of the same meaning.
-const SAME_EVERYWHERE: [(Field, usize); 9] = [
-    (Field::IMAGE, column("exe")),
-    (Field::COMM, column("comm")),
-    (Field::PROCESS_ID, column("pid")),
-    (Field::PARENT_PROCESS_ID, column("ppid")),
-    (Field::UID, column("uid")),
-    (Field::EUID, column("euid")),
-    (Field::GID, column("gid")),
-    (Field::LOGIN_UID, column("auid")),
-    (Field::SESSION_ID, column("ses")),
+const SAME_EVERYWHERE: [(Field, &str); 9] = [
+    (Field::IMAGE, "exe"),
+    (Field::COMM, "comm"),
+    (Field::PROCESS_ID, "pid"),
+    (Field::PARENT_PROCESS_ID, "ppid"),
+    (Field::UID, "uid"),
+    (Field::EUID, "euid"),
+    (Field::GID, "gid"),
+    (Field::LOGIN_UID, "auid"),
+    (Field::SESSION_ID, "ses"),
 ];
 
 /// Our own field for one of the audit view: what a correlation over `auditd` rules groups by when it names `exe` or `auid`.
 /// None of those that say something else in each record of an event (`type`, `name`, `a0`).
 pub fn field_of(name: &str) -> Option<Field> {
-    let folder = [(Field::CURRENT_DIRECTORY, column("cwd"))];
-    SAME_EVERYWHERE.iter().chain(&folder).find(|(_, known)| NAMES[*known] == name).map(|(field, _)| *field)
+    let folder = [(Field::CURRENT_DIRECTORY, "cwd")];
+    SAME_EVERYWHERE.iter().chain(&folder).find(|(_, known)| *known == name).map(|(field, _)| *field)
 }
 
-/// Which fields of the view some rules read, and by which numbers, looked up once for all events.
-#[derive(Debug)]
-pub(crate) struct Columns {
-    /// By column; none for what nobody reads.
-    fields: Vec<Option<Option<FieldId>>>,
-    /// How many arguments have to be looked at.
-    arguments: usize,
+/// Where a field of an audit record comes from.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    /// It says this in every event.
+    Constant(&'static str),
+    /// One of our own fields.
+    Own(Field),
+    /// What the process calls itself, or else the name of its program.
+    Name,
+    /// How many arguments there are.
+    Count,
+    /// The argument at this place.
+    Argument(usize),
 }
 
-impl Columns {
-    /// Those that are wanted.
-    pub(crate) fn new(names: &Names, is_wanted: impl Fn(Option<FieldId>) -> bool) -> Self {
-        let arguments = (0..MAX_ARGUMENTS).map(|index| format!("a{index}"));
-        let all = NAMES.iter().map(ToString::to_string).chain(arguments);
-        let fields: Vec<_> = all.map(|name| Some(names.find(&name)).filter(|field| is_wanted(*field))).collect();
-        let arguments = fields.iter().skip(NAMES.len()).rposition(Option::is_some).map_or(0, |last| last + 1);
-        Self { fields, arguments }
-    }
-
-    /// Those that rules with these wants read.
-    pub(crate) fn wanted(names: &Names, wanted: &Wanted) -> Self {
-        Self::new(names, |field| wanted.wants(field))
-    }
-}
-
-impl AuditRecord {
-    /// Tells what the record says in every event.
-    pub(crate) fn each_constant(self, columns: &Columns, mut tell: impl FnMut(Option<FieldId>, &'static str)) {
-        let mut say = |column: usize, text| {
-            if let Some(Some(field)) = columns.fields.get(column) {
-                tell(*field, text);
-            }
-        };
+impl Source {
+    fn value<'a>(self, event: impl Subject<'a>) -> Option<ValueRef<'a>> {
         match self {
-            Self::Syscall(name) => {
-                say(const { column("type") }, "SYSCALL");
-                say(const { column("SYSCALL") }, name);
-                say(const { column("syscall") }, name);
-                say(const { column("success") }, "yes");
-            }
-            Self::Execve => say(const { column("type") }, "EXECVE"),
-            Self::Cwd => say(const { column("type") }, "CWD"),
-            Self::Path(_, kind) => {
-                say(const { column("type") }, "PATH");
-                say(const { column("nametype") }, kind);
-            }
+            Self::Constant(text) => Some(ValueRef::Text(TextRef { bytes: text.as_bytes(), number: None })),
+            Self::Own(field) => event.get(field),
+            Self::Name => event.get(Field::COMM).or_else(|| event.get(Field::IMAGE).map(base_name)),
+            Self::Count => Some(ValueRef::Uint(arguments(event)?.len() as u64)),
+            Self::Argument(place) => Some(ValueRef::Text(arguments(event)?.get(place)?)),
         }
     }
+}
 
-    /// The fields that differ from event to event, where rules know them.
-    pub(crate) fn open_fields(self, names: &Names) -> BTreeSet<FieldId> {
-        let own: Vec<&str> = match self {
-            Self::Syscall(_) => SAME_EVERYWHERE.iter().map(|(_, column)| NAMES[*column]).collect(),
-            Self::Execve => vec!["argc"],
-            Self::Cwd => vec!["cwd"],
-            Self::Path(..) => vec!["name"],
-        };
-        let arguments = if self == Self::Execve { MAX_ARGUMENTS } else { 0 };
-        let arguments = (0..arguments).filter_map(|index| names.find(&format!("a{index}")));
-        own.iter().filter_map(|name| names.find(name)).chain(arguments).collect()
-    }
-
-    /// Tells what the record says of an event beside its constants.
-    pub(crate) fn each<'f>(
-        self,
-        columns: &Columns,
-        event: impl Subject<'f>,
-        mut tell: impl FnMut(Option<FieldId>, ValueRef<'f>),
-    ) {
-        let mut say = |column: usize, value: &dyn Fn() -> Option<ValueRef<'f>>| {
-            if let Some(Some(field)) = columns.fields.get(column)
-                && let Some(value) = value()
-            {
-                tell(*field, value);
-            }
-        };
-        match self {
-            Self::Syscall(_) => {
-                for (field, column) in SAME_EVERYWHERE {
-                    say(column, &|| event.get(field));
-                }
-                let name = || event.get(Field::IMAGE).filter(|_| event.get(Field::COMM).is_none()).map(base_name);
-                say(const { column("comm") }, &name);
-            }
-            Self::Execve => {
-                let Some(ValueRef::List(arguments)) = event.get(Field::ARGV) else { return };
-                say(const { column("argc") }, &|| Some(ValueRef::Uint(arguments.len() as u64)));
-                for (column, argument) in (NAMES.len()..NAMES.len() + columns.arguments).zip(arguments.texts()) {
-                    say(column, &|| Some(ValueRef::Text(argument)));
-                }
-            }
-            Self::Cwd => say(const { column("cwd") }, &|| event.get(Field::CURRENT_DIRECTORY)),
-            Self::Path(field, _) => say(const { column("name") }, &|| event.get(field)),
-        }
-    }
-
-    /// Fills a frame with the record of an event.
-    pub(crate) fn fill<'f>(self, frame: &mut Frame<'f>, columns: &Columns, event: impl Subject<'f>) {
-        self.each_constant(columns, |field, text| frame.push(field, Datum::Text(text.as_bytes())));
-        self.each(columns, event, |field, value| frame.push_value(field, value));
+fn arguments<'a>(event: impl Subject<'a>) -> Option<ListRef<'a>> {
+    match event.get(Field::ARGV) {
+        Some(ValueRef::List(arguments)) => Some(arguments),
+        _ => None,
     }
 }
 
@@ -211,5 +116,93 @@ fn base_name(path: ValueRef<'_>) -> ValueRef<'_> {
             ValueRef::Text(TextRef { bytes, number: None })
         }
         other => other,
+    }
+}
+
+impl AuditRecord {
+    /// All of its fields.
+    fn fields(self) -> Vec<(String, Source)> {
+        let own = |(field, name): &(Field, &str)| match *field {
+            Field::COMM => (name.to_string(), Source::Name),
+            field => (name.to_string(), Source::Own(field)),
+        };
+        let constant = |name: &str, text| (name.to_string(), Source::Constant(text));
+        let mut fields = vec![constant("type", self.kind())];
+        match self {
+            Self::Syscall(name) => {
+                fields.extend([constant("SYSCALL", name), constant("syscall", name), constant("success", "yes")]);
+                fields.extend(SAME_EVERYWHERE.iter().map(own));
+            }
+            Self::Execve => {
+                fields.push(("argc".into(), Source::Count));
+                fields.extend((0..MAX_ARGUMENTS).map(|place| (format!("a{place}"), Source::Argument(place))));
+            }
+            Self::Cwd => fields.push(("cwd".into(), Source::Own(Field::CURRENT_DIRECTORY))),
+            Self::Path(field, kind) => fields.extend([constant("nametype", kind), ("name".into(), Source::Own(field))]),
+        }
+        fields
+    }
+
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Syscall(_) => "SYSCALL",
+            Self::Execve => "EXECVE",
+            Self::Cwd => "CWD",
+            Self::Path(..) => "PATH",
+        }
+    }
+
+    /// The fields that differ from event to event, where rules know them.
+    pub(crate) fn open_fields(self, names: &Names) -> BTreeSet<FieldId> {
+        let open = self.fields().into_iter().filter(|(_, source)| !matches!(source, Source::Constant(_)));
+        open.filter_map(|(name, _)| names.find(&name)).collect()
+    }
+}
+
+/// One kind of audit record, of which only what some rules read is filled in.
+#[derive(Debug)]
+pub(crate) struct Form {
+    constants: Vec<(Option<FieldId>, &'static str)>,
+    open: Vec<(Option<FieldId>, Source)>,
+    /// By place of the argument.
+    arguments: Vec<(usize, Option<FieldId>)>,
+}
+
+impl Form {
+    /// With the fields that are wanted.
+    pub(crate) fn new(record: AuditRecord, names: &Names, is_wanted: impl Fn(Option<FieldId>) -> bool) -> Self {
+        let mut form = Self { constants: Vec::new(), open: Vec::new(), arguments: Vec::new() };
+        for (name, source) in record.fields() {
+            let field = names.find(&name);
+            match source {
+                _ if !is_wanted(field) => {}
+                Source::Constant(text) => form.constants.push((field, text)),
+                Source::Argument(place) => form.arguments.push((place, field)),
+                source => form.open.push((field, source)),
+            }
+        }
+        form
+    }
+
+    /// What it says in every event.
+    pub(crate) fn constants(&self) -> impl Iterator<Item = (Option<FieldId>, &'static str)> {
+        self.constants.iter().copied()
+    }
+
+    /// What it says of one event.
+    pub(crate) fn of<'f>(&self, event: impl Subject<'f>) -> impl Iterator<Item = (Option<FieldId>, ValueRef<'f>)> {
+        let own = self.open.iter().filter_map(move |(field, source)| Some((*field, source.value(event)?)));
+        let texts = (!self.arguments.is_empty()).then(|| arguments(event)).flatten();
+        let texts = texts.into_iter().flat_map(|texts| {
+            let there = self.arguments.iter().take_while(move |(place, _)| *place < texts.len());
+            there.filter_map(move |(place, field)| Some((*field, ValueRef::Text(texts.get(*place)?))))
+        });
+        own.chain(texts)
+    }
+
+    /// Fills a frame with the record of an event.
+    pub(crate) fn fill<'f>(&self, frame: &mut Frame<'f>, event: impl Subject<'f>) {
+        self.constants().for_each(|(field, text)| frame.push(field, Datum::Text(text.as_bytes())));
+        self.of(event).for_each(|(field, value)| frame.push_value(field, value));
     }
 }

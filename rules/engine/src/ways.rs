@@ -1,14 +1,14 @@
 //! Where events go: which judges they are put before, which of their rules, and what those rules read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use beffroi_schema::batch::{TextRef, ValueRef};
-use beffroi_schema::{Category, Logsource, Product};
+use beffroi_schema::{Category, Logsource, Product, Text};
 
 use crate::eval::{Choice, Datum, Frame, Given, Judge, Program, Scratch, TooMuchText, Wanted};
-use crate::logsource::Route;
-use crate::view::{self, AuditRecord, Columns};
+use crate::logsource::{Route, RuleLogsource};
+use crate::view::{self, AuditRecord, Form};
 
 /// The rules of one logsource.
 pub(crate) struct Bucket {
@@ -40,9 +40,8 @@ impl Way {
 
 /// Where one of the audit records goes that an event is shown as.
 pub(crate) struct AuditWay {
-    pub(crate) record: AuditRecord,
+    pub(crate) form: Form,
     pub(crate) way: Way,
-    pub(crate) columns: Columns,
     /// No rule is chosen by what every such record says.
     pub(crate) may_be_silent: bool,
 }
@@ -87,8 +86,8 @@ impl AuditWay {
         record: AuditRecord,
     ) -> Result<Option<Self>, TooMuchText> {
         let names = &program.names;
-        let mut known = Frame::new(names);
-        record.each_constant(&Columns::new(names, |_| true), |field, text| known.push(field, Datum::Text(text.as_bytes())));
+        let (mut known, whole) = (Frame::new(names), Form::new(record, names, |_| true));
+        whole.constants().for_each(|(field, text)| known.push(field, Datum::Text(text.as_bytes())));
         let open = record.open_fields(names);
         let given = Given { known: &known, open: &open };
         let rules: Vec<usize> = rules.iter().copied().filter(|rule| given.allows(program, *rule)).collect();
@@ -97,52 +96,81 @@ impl AuditWay {
         }
         judges.push(Judge::given(program, &rules, Some(given))?);
         let way = Way::new(program, judges, rules.iter().map(|rule| (judges.len() - 1, *rule)));
-        let columns = Columns::wanted(names, &way.wanted);
-        let (mut scratch, mut may_be_silent) = (Scratch::default(), true);
-        record.each_constant(&columns, |field, text| {
+        let form = Form::new(record, names, |field| way.wanted.wants(field));
+        let mut scratch = Scratch::default();
+        let may_be_silent = form.constants().all(|(field, text)| {
             let value = ValueRef::Text(TextRef { bytes: text.as_bytes(), number: None });
-            let mut is_silent =
-                |(judge, choice): &(usize, Choice)| judges[*judge].is_silent_on(choice, (field, value), &mut scratch);
-            may_be_silent = may_be_silent && way.choices.iter().all(&mut is_silent);
+            let mut choices = way.choices.iter();
+            choices.all(|(judge, choice)| judges[*judge].is_silent_on(choice, (field, value), &mut scratch))
         });
-        Ok(Some(Self { record, way, columns, may_be_silent }))
+        Ok(Some(Self { form, way, may_be_silent }))
     }
 }
 
-/// Logsources and ways that are remembered: all of ours, with room for the services of log lines.
+/// Ways of logsources that no rule names, kept by one thread: some services of log lines. Others are made again.
 const MAX_WAYS: usize = 64;
 
-/// Ways that were gone lately, the first ones of a program's life; a host sends events of a few logsources.
+/// Ways by logsource, and by the buckets that they lead through: logsources that no rule tells apart share one.
 #[derive(Default)]
-pub(crate) struct Known {
-    logsources: Vec<(Logsource, Arc<Way>)>,
-    /// By the buckets they lead through: logsources that no rule tells apart share one.
-    ways: Vec<(Vec<u32>, Arc<Way>)>,
+pub(crate) struct Ways {
+    by_logsource: HashMap<Logsource, Arc<Way>>,
+    by_buckets: HashMap<Vec<u32>, Arc<Way>>,
 }
 
-impl Known {
-    /// The way of a logsource.
-    pub(crate) fn way(&mut self, logsource: &Logsource, program: &Program, judges: &[Judge], buckets: &[Bucket]) -> Arc<Way> {
-        if let Some((_, way)) = self.logsources.iter().find(|(known, _)| known == logsource) {
+/// What ways are made of.
+#[derive(Clone, Copy)]
+pub(crate) struct Ground<'d> {
+    pub(crate) program: &'d Program,
+    pub(crate) judges: &'d [Judge],
+    pub(crate) buckets: &'d [Bucket],
+}
+
+impl Ways {
+    /// The ways of all logsources that rules name, made before there is an event.
+    pub(crate) fn of_rules<'r>(ground: Ground<'_>, rules: impl Iterator<Item = &'r RuleLogsource>) -> Self {
+        let mut ways = Self::default();
+        for rule in rules {
+            let lower = |name: &Option<String>| name.as_deref().unwrap_or_default().to_ascii_lowercase();
+            let service = rule.service.as_ref().map(|service| Text::from(service.to_ascii_lowercase().as_bytes()));
+            let (category, product) = (Category::from_name(&lower(&rule.category)), Product::from_name(&lower(&rule.product)));
+            if let (Some(category), Some(product)) = (category, product) {
+                ways.add(ground, &Logsource { category, product, service });
+            }
+        }
+        ways
+    }
+
+    /// The way of a logsource: the one that `known` has, or its own.
+    pub(crate) fn way(&mut self, known: &Self, ground: Ground<'_>, logsource: &Logsource) -> Arc<Way> {
+        let found = known.by_logsource.get(logsource).or_else(|| self.by_logsource.get(logsource));
+        if let Some(way) = found {
             return way.clone();
         }
-        let accepts = |place: &u32| buckets[*place as usize].route.accepts(logsource);
-        let through: Vec<u32> = (0..buckets.len() as u32).filter(accepts).collect();
-        let known = self.ways.iter().find(|(known, _)| *known == through).map(|(_, way)| way.clone());
-        let way = known.unwrap_or_else(|| {
+        if let Some(way) = known.by_buckets.get(&through(ground, logsource)) {
+            return way.clone();
+        }
+        if self.by_logsource.len() >= MAX_WAYS {
+            *self = Self::default();
+        }
+        self.add(ground, logsource)
+    }
+
+    fn add(&mut self, ground: Ground<'_>, logsource: &Logsource) -> Arc<Way> {
+        let Ground { program, judges, buckets } = ground;
+        let make = |through: &Vec<u32>| {
             let chosen = through.iter().map(|place| &buckets[*place as usize]);
             let rules = chosen.flat_map(|bucket| bucket.rules.iter().map(|rule| (bucket.judge, *rule)));
-            let way = Arc::new(Way::new(program, judges, rules));
-            if self.ways.len() < MAX_WAYS {
-                self.ways.push((through, way.clone()));
-            }
-            way
-        });
-        if self.logsources.len() < MAX_WAYS {
-            self.logsources.push((logsource.clone(), way.clone()));
-        }
+            Arc::new(Way::new(program, judges, rules))
+        };
+        let way = self.by_buckets.entry(through(ground, logsource)).or_insert_with_key(make).clone();
+        self.by_logsource.insert(logsource.clone(), way.clone());
         way
     }
+}
+
+/// The buckets that take events of a logsource.
+fn through(ground: Ground<'_>, logsource: &Logsource) -> Vec<u32> {
+    (0..ground.buckets.len() as u32).filter(|place| ground.buckets[*place as usize].route.accepts(logsource)).collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::detector::SigmaDetector;
 use crate::eval::{Frame, Node, fill_from_event, trace};
-use crate::view::{self, Columns};
+use crate::view::{self, Form};
 
 /// How one rule judges one event.
 #[derive(Debug, Clone, Serialize)]
@@ -45,10 +45,9 @@ impl SigmaDetector {
             fill_from_event(&mut frame, names, event);
             views.push(trace(&self.program, rule, &frame));
         }
-        let columns = Columns::new(names, |_| true);
         for record in records {
             let mut frame = Frame::new(names);
-            record.fill(&mut frame, &columns, event);
+            Form::new(*record, names, |_| true).fill(&mut frame, event);
             views.push(trace(&self.program, rule, &frame));
         }
         let matches = is_for_it && views.iter().any(|view| view.holds);

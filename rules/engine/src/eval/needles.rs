@@ -12,6 +12,8 @@ use super::test::Test;
 const MAX_LITERALS: usize = 64;
 /// A literal of an expression that is shorter than this stands in too many values to be worth finding.
 const MIN_LITERAL: usize = 3;
+/// An expression that fits shorter values than this is not asked for what it requires: nearly every value has it.
+const MIN_PROBED: usize = 4;
 
 /// Where a text stands in a folded value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub(crate) struct Needle {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Needles {
     pub(crate) any_of: Vec<Needle>,
+    /// Asked in place of needles, where texts are too short to be looked for in all values at once.
+    pub(crate) probe: Option<Required>,
     /// Finding one is passing.
     pub(crate) prove: bool,
     /// They need not stand in values beyond ASCII, where folding can change a letter by what stands beside it.
@@ -49,18 +53,14 @@ impl Test {
         match self {
             Self::Folded(pattern) => {
                 let (needle, prove) = of_pattern(pattern)?;
-                Some(Needles { any_of: vec![needle], prove, ascii_only: false })
+                Some(Needles { any_of: vec![needle], probe: None, prove, ascii_only: false })
             }
             Self::Cased(pattern) => {
                 let (needle, _) = of_pattern(pattern)?;
                 let needle = Needle { text: fold(&needle.text).into(), ..needle };
-                Some(Needles { any_of: vec![needle], prove: false, ascii_only: true })
+                Some(Needles { any_of: vec![needle], probe: None, prove: false, ascii_only: true })
             }
-            Self::Regex(expression) if !expression.required().any_of.is_empty() => {
-                let any_of =
-                    expression.required().any_of.iter().map(|text| Needle { place: Place::Inside, text: text.clone() }).collect();
-                Some(Needles { any_of, prove: false, ascii_only: true })
-            }
+            Self::Regex(expression) => expression.required().needles(),
             _ => None,
         }
     }
@@ -91,7 +91,7 @@ fn of_pattern(pattern: &Pattern) -> Option<(Needle, bool)> {
 }
 
 /// What an ASCII value must have for an expression to find something in it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Required {
     /// Bytes that it has at least.
     pub(crate) length: usize,
@@ -101,7 +101,7 @@ pub struct Required {
 }
 
 /// Bytes of one kind that stand side by side.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Run {
     /// By folded byte.
     bytes: Box<[bool; 128]>,
@@ -172,6 +172,16 @@ impl Required {
         let best = known.max_by_key(|texts| (shortest(texts), std::cmp::Reverse(texts.len()))).unwrap_or_default();
         let any_of = best.into_iter().map(String::into_boxed_str).collect();
         Self { length: hir.properties().minimum_len().unwrap_or(0), any_of, run: Run::of(&hir) }
+    }
+
+    /// How it is looked for; none when it says nothing.
+    fn needles(&self) -> Option<Needles> {
+        let is_long = !self.any_of.is_empty() && self.any_of.iter().all(|text| text.len() >= MIN_LITERAL);
+        let needle = |text: &Box<str>| Needle { place: Place::Inside, text: text.clone() };
+        let any_of = if is_long { self.any_of.iter().map(needle).collect() } else { Vec::new() };
+        let probe = (!is_long && self.length >= MIN_PROBED).then(|| self.clone());
+        let is_known = is_long || probe.is_some();
+        is_known.then_some(Needles { any_of, probe, prove: false, ascii_only: true })
     }
 
     /// Whether a folded ASCII value has it: much cheaper than to ask the expression, and it often has not.
@@ -265,11 +275,6 @@ fn letter(class: &Class) -> Option<char> {
     if is_one { found } else { None }
 }
 
-/// Whether expressions with these literals are worth a scan.
-pub(crate) fn is_worth(needles: &Needles) -> bool {
-    needles.prove || needles.any_of.iter().all(|needle| needle.text.len() >= MIN_LITERAL || needle.place != Place::Inside)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,6 +328,16 @@ mod tests {
         }
         assert!(found > 100 && refused > 100, "{found} found, {refused} refused");
         assert!(Required::of(r"(?i)x([A-F]){8,}|y").run.is_none(), "an alternative needs no run");
+    }
+
+    #[test]
+    fn an_expression_with_short_texts_is_asked_for_what_it_requires() {
+        let needles = Required::of(r"-(W|R)\s?[0-9]{6}").needles().unwrap();
+        let probe = needles.probe.unwrap();
+        assert!(needles.any_of.is_empty() && needles.ascii_only);
+        assert!(probe.stands_in(b"x -w123456") && !probe.stands_in(b"-w") && !probe.stands_in(b"x w123456"));
+        assert_eq!(Required::of("curl.*x").needles().unwrap().any_of.len(), 1);
+        assert_eq!(Required::of("a?").needles(), None);
     }
 
     #[test]

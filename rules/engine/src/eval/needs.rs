@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use super::filter::GRAM;
-use super::needles::{Needle, Needles, Place, is_worth};
+use super::needles::{Needle, Needles, Place};
 use super::possible::Given;
 use super::program::{AtomId, CoreRule, Expr, Program};
 use super::scan::Rarity;
@@ -107,10 +107,11 @@ impl<'a> Needs<'a> {
         if let Some(known) = self.known.get(&atom) {
             return known.as_ref().map(|(_, cost)| *cost);
         }
-        let needles = self.program.atoms[atom.index()].test.needles().filter(is_worth);
+        let needles = self.program.atoms[atom.index()].test.needles();
         let found = needles.map(|needles| {
             let popularity = self.program.habits.popularity.get(atom.index()).copied().unwrap_or(1);
-            let cost = needles.any_of.iter().map(price).sum::<f64>() * f64::from(popularity.max(1));
+            let probe = if needles.probe.is_some() { PROBE } else { 0.0 };
+            let cost = (needles.any_of.iter().map(price).sum::<f64>() + probe) * f64::from(popularity.max(1));
             (needles, cost)
         });
         let cost = found.as_ref().map(|(_, cost)| *cost);
@@ -121,7 +122,7 @@ impl<'a> Needs<'a> {
 
 /// Texts that stand in most events of ordinary machines: a rule is better chosen by anything else. Folders of systems and
 /// users, endings of programs, and what version resources and command lines say of nearly everything.
-const COMMON: [&str; 22] = [
+const COMMON: [&str; 24] = [
     "c:\\windows\\system32\\",
     "\\windows\\syswow64\\",
     "c:\\program files (x86)\\",
@@ -141,12 +142,17 @@ const COMMON: [&str; 22] = [
     ".exe\"",
     ".dll ",
     "/usr/local/bin/",
+    "/tmp/",
+    "/var/tmp/",
     "/usr/lib/",
     "/usr/sbin/",
     "/home/",
 ];
 /// What judging by a common text costs, in what a rare one costs.
 const COMMONNESS: f64 = 40.0;
+
+/// What a probe costs: it is asked of every value by itself, and is better than to judge the rule for every event.
+const PROBE: f64 = 500.0;
 
 /// Whether all of a text is made of what stands nearly everywhere.
 fn is_common(text: &str) -> bool {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::filter::{Filter, GRAM};
 use super::forms::{Form, Forms};
 use super::hash::{Table, hash};
-use super::needles::{Needle, Needles, Place};
+use super::needles::{Needle, Needles, Place, Required};
 
 /// Numbers of scans. Rules would have to be loaded a million times before one came back.
 static SCANS: AtomicU32 = AtomicU32::new(1);
@@ -191,6 +191,8 @@ pub(crate) struct Scan {
     pairs: Pairs,
     /// Texts too short for the tables, looked for one by one.
     short: Vec<(Place, u32)>,
+    /// What is asked of each value by itself, and its trigger.
+    probes: Vec<(Required, u32)>,
     /// Triggers of every value that says anything.
     present: Vec<u32>,
     /// Triggers of every value beyond ASCII.
@@ -206,6 +208,7 @@ impl Scan {
             if needles.ascii_only {
                 scan.beyond_ascii.push(trigger);
             }
+            scan.probes.extend(needles.probe.clone().map(|probe| (probe, trigger)));
             for needle in &needles.any_of {
                 scan.add(needle, trigger, &mut keys);
             }
@@ -261,9 +264,15 @@ impl Scan {
             self.beyond_ascii.iter().copied().for_each(&mut *tell);
         }
         self.look(forms.folded(form), tell);
+        self.probe(forms.folded(form), tell);
         if let Some(other) = forms.other(form) {
             self.look(other, tell);
+            self.probe(other, tell);
         }
+    }
+
+    fn probe(&self, value: &[u8], tell: &mut impl FnMut(u32)) {
+        self.probes.iter().filter(|(probe, _)| probe.stands_in(value)).for_each(|(_, trigger)| tell(*trigger));
     }
 
     fn look(&self, value: &[u8], tell: &mut impl FnMut(u32)) {
