@@ -205,14 +205,11 @@ impl Reading<'_, '_, '_> {
                 if is_wanted && kind == Kind::Odd && unescaped(text).is_none() {
                     return self.reader.wrong("an escape is unknown");
                 }
-                let (held, datum) = match kind {
-                    Kind::Plain => (Held::Text, Datum::Text(text)),
-                    _ => (Held::Escaped, Datum::Escaped(text)),
-                };
-                if is_wanted {
-                    self.frame.push_first(field, datum);
-                }
+                let held = if kind == Kind::Plain { Held::Text } else { Held::Escaped };
                 let value = (start + 1, start + 1 + text.len());
+                if is_wanted {
+                    self.frame.push_first(field, held.datum(self.reader.text, value));
+                }
                 let free_of = self.search.look(self.reader.text, value.0, value.1);
                 Ok(if kind == Kind::Odd { None } else { seen(held, value, free_of) })
             }
