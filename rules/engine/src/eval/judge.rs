@@ -6,19 +6,15 @@
 
 use std::collections::BTreeMap;
 
-use super::detail::{Found, Truth, explain_by};
-use super::forms::Forms;
+use super::detail::{Found, explain_by};
 use super::frame::{Datum, Frame};
-use super::memo::{Dictionary, Key, Kind, Memo};
+use super::memo::{Key, Kind};
 use super::names::FieldId;
 use super::needs::Needs;
-use super::pattern::Pattern;
 use super::possible::Given;
-use super::program::{Atom, AtomId, Program, Scope};
-use super::reference::{atom_holds, trip};
+use super::program::{AtomId, Program, Scope};
 use super::scan::Scan;
-use super::subject::unmapped;
-use super::test::Test;
+use super::scratch::{Known, Marks, Scratch};
 use super::wanted::Wanted;
 
 /// Rules of one program that share one search, usually those of one product.
@@ -85,39 +81,8 @@ struct Trigger {
     end: u32,
 }
 
-/// What judging needs from event to event. One for each thread; any judge of the same program may use it.
-#[derive(Debug, Default)]
-pub struct Scratch {
-    marks: Marks,
-    pub(super) forms: Forms,
-    pub(super) memo: Memo,
-    /// Numbers of strings are those of one batch.
-    pub(super) is_batch: bool,
-    pub(super) dictionary: Dictionary,
-    /// Triggers of the value that was scanned last.
-    pub(super) told: Vec<u32>,
-    matches: Vec<u32>,
-}
-
-/// What is known of one event.
-#[derive(Debug, Default)]
-struct Marks {
-    /// Counts frames. What was judged of a frame is known to every judge that it is put before.
-    frame: u32,
-    /// By atom: the frame in which it was judged, and in the lowest bit what came out.
-    judged: Vec<u32>,
-    /// Counts calls.
-    call: u32,
-    /// By rule: the call in which it was looked at.
-    looked: Vec<u32>,
-    candidates: Vec<u32>,
-}
-
 /// Memory of one search: a hundred times what all public rules need, and small enough for 32-bit places.
 const MAX_SCAN_BYTES: usize = 1 << 30;
-/// Events before the marks begin anew: a mark has one bit less than its word.
-const MAX_MARK: u32 = u32::MAX >> 1;
-
 impl Judge {
     /// Prepares these rules of a program.
     ///
@@ -249,6 +214,16 @@ impl Judge {
         rules.into_iter().all(|rule| !choice.has(*rule))
     }
 
+    /// Takes a trigger in: its rules will be looked at.
+    #[inline]
+    fn found(&self, choice: &Choice, trigger: u32, marks: &mut Marks) {
+        let trigger = self.triggers[trigger as usize];
+        if trigger.proves {
+            marks.prove(trigger.atom);
+        }
+        self.rules_of(trigger).iter().filter(|rule| choice.has(**rule)).for_each(|rule| marks.look_at(*rule));
+    }
+
     /// Looks for triggers in the value at a place, unless the same value was searched before.
     fn scan(&self, scans: Scans<'_>, choice: &Choice, frame: &Frame<'_>, place: usize, scratch: &mut Scratch) {
         if scratch.is_batch
@@ -274,7 +249,7 @@ impl Judge {
         };
         let Scratch { memo, marks, .. } = scratch;
         match memo.find(key, value) {
-            Some(triggers) => triggers.iter().for_each(|trigger| marks.found(self, choice, *trigger)),
+            Some(triggers) => triggers.iter().for_each(|trigger| self.found(choice, *trigger, marks)),
             None => {
                 self.scan_anew(scans, choice, frame, place, scratch);
                 scratch.memo.keep(key, value, &scratch.told);
@@ -289,7 +264,7 @@ impl Judge {
         let row = scratch.dictionary.row(numbers(scans));
         let Scratch { dictionary, marks, .. } = scratch;
         match row.and_then(|row| dictionary.find(row, string)) {
-            Some(triggers) => triggers.iter().for_each(|trigger| marks.found(self, choice, *trigger)),
+            Some(triggers) => triggers.iter().for_each(|trigger| self.found(choice, *trigger, marks)),
             None => {
                 self.scan_anew(scans, choice, frame, place, scratch);
                 let Scratch { dictionary, told, .. } = scratch;
@@ -306,7 +281,7 @@ impl Judge {
             scan.run(forms, form, &mut |trigger| {
                 if told.last() != Some(&trigger) {
                     told.push(trigger);
-                    marks.found(self, choice, trigger);
+                    self.found(choice, trigger, marks);
                 }
             });
         }
@@ -346,136 +321,8 @@ impl Judge {
 #[error("their texts need {0} bytes, the limit is {max}", max = MAX_SCAN_BYTES)]
 pub struct TooMuchText(usize);
 
-/// The next number for marks, all of which are wiped when numbers begin anew.
-fn next(number: u32, marks: &mut [u32]) -> u32 {
-    if number >= MAX_MARK {
-        marks.fill(0);
-        return 1;
-    }
-    number + 1
-}
-
-impl Marks {
-    /// Gets ready for a frame, which may be the last one again.
-    fn begin(&mut self, program: &Program, is_new: bool) {
-        self.judged.resize(program.atoms.len(), 0);
-        if is_new {
-            self.frame = next(self.frame, &mut self.judged);
-        }
-    }
-
-    /// Gets ready for another look at rules.
-    fn call(&mut self, program: &Program) {
-        self.candidates.clear();
-        self.looked.resize(program.rules.len(), 0);
-        self.call = next(self.call, &mut self.looked);
-    }
-
-    /// Takes a trigger in: its rules will be looked at.
-    #[inline]
-    fn found(&mut self, judge: &Judge, choice: &Choice, trigger: u32) {
-        let trigger = judge.triggers[trigger as usize];
-        if trigger.proves {
-            self.judged[trigger.atom.index()] = self.frame << 1 | 1;
-        }
-        for rule in judge.rules_of(trigger) {
-            if choice.has(*rule) && self.looked[*rule as usize] != self.call {
-                self.looked[*rule as usize] = self.call;
-                self.candidates.push(*rule);
-            }
-        }
-    }
-}
-
-/// What is known of the atoms of one event.
-struct Known<'a, 'f> {
-    scratch: &'a mut Scratch,
-    program: &'a Program,
-    frame: &'a Frame<'f>,
-}
-
-impl Truth for Known<'_, '_> {
-    fn atom(&mut self, id: AtomId) -> bool {
-        self.scratch.atom(self.program, self.frame, id)
-    }
-
-    fn passes(&mut self, test: &Test, place: usize) -> bool {
-        self.scratch.passes(test, self.frame, place)
-    }
-}
-
 /// The numbers of what is looked for in a value; zero for nothing.
 pub(super) fn numbers(scans: Scans<'_>) -> (u32, u32) {
     let number = |scan: Option<&Scan>| scan.map_or(0, Scan::number);
     (number(scans.0), number(scans.1))
-}
-
-impl Scratch {
-    /// Until [`Scratch::end_batch`], all frames with numbered strings are of one batch.
-    pub(crate) fn begin_batch(&mut self) {
-        self.is_batch = true;
-        self.dictionary.begin();
-        self.forms.begin_batch(true);
-    }
-
-    /// Frames are of no batch any more.
-    pub(crate) fn end_batch(&mut self) {
-        self.is_batch = false;
-        self.forms.begin_batch(false);
-    }
-
-    fn begin(&mut self, program: &Program, frame: &Frame<'_>) {
-        let is_new = self.forms.begin(frame);
-        self.marks.begin(program, is_new);
-    }
-
-    fn atom(&mut self, program: &Program, frame: &Frame<'_>, id: AtomId) -> bool {
-        trip(&program.atoms[id.index()].test);
-        let mark = self.marks.judged[id.index()];
-        if mark >> 1 == self.marks.frame {
-            return mark & 1 == 1;
-        }
-        let held = self.judge_atom(&program.atoms[id.index()], frame);
-        self.marks.judged[id.index()] = self.marks.frame << 1 | u32::from(held);
-        held
-    }
-
-    fn judge_atom(&mut self, atom: &Atom, frame: &Frame<'_>) -> bool {
-        match (&atom.scope, &atom.test) {
-            (Scope::Field(_), Test::Null | Test::Exists(_) | Test::Reference { .. }) => atom_holds(atom, frame),
-            (Scope::Field(field), test) => frame.places(*field).any(|place| self.passes(test, frame, place)),
-            (Scope::Anywhere, test) => {
-                (0..frame.len()).filter(|place| frame.at(*place).is_text()).any(|place| self.passes(test, frame, place))
-            }
-        }
-    }
-
-    /// Whether one value passes, also in the other notation of an address.
-    fn passes(&mut self, test: &Test, frame: &Frame<'_>, place: usize) -> bool {
-        let datum = frame.at(place);
-        if let Test::Folded(pattern) = test {
-            let form = self.forms.of(frame, place);
-            if let Pattern::Contains(text) = pattern
-                && !self.forms.may_have(place, text)
-            {
-                return false;
-            }
-            let fits = |text: &[u8]| pattern.fits(text);
-            return !form.is_null && (fits(self.forms.folded(form)) || self.forms.other(form).is_some_and(fits));
-        }
-        if let Test::Regex(expression) = test {
-            let form = self.forms.of(frame, place);
-            // Addresses have another notation, which the expression may fit.
-            let is_plain = form.is_ascii && self.forms.other(form).is_none();
-            if is_plain && !expression.required().stands_in(self.forms.folded(form)) {
-                return false;
-            }
-        }
-        // None of the other tests looks at the folded text.
-        let text = datum.text();
-        if test.holds(datum, &text, "") {
-            return true;
-        }
-        datum.is_text() && unmapped(text.as_bytes()).is_some_and(|text| test.holds(Datum::Text(text.as_bytes()), &text, ""))
-    }
 }

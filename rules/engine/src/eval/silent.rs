@@ -4,9 +4,10 @@
 use beffroi_schema::batch::{TextRef, ValueRef};
 
 use super::frame::Datum;
-use super::judge::{Choice, Judge, Scans, Scratch, numbers};
+use super::judge::{Choice, Judge, Scans, numbers};
 use super::memo::{Key, Kind};
 use super::names::FieldId;
+use super::scratch::Scratch;
 
 impl Judge {
     /// Whether something is looked for in values of this field.

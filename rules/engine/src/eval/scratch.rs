@@ -1,0 +1,172 @@
+//! What judging keeps of one event, and from event to event: which atoms were judged and what came out, which rules were
+//! looked at, values in folded form. Everything is marked by counters, so nothing is cleared.
+
+use super::detail::Truth;
+use super::forms::Forms;
+use super::frame::Datum;
+use super::frame::Frame;
+use super::memo::{Dictionary, Memo};
+use super::pattern::Pattern;
+use super::program::{Atom, AtomId, Program, Scope};
+use super::reference::{atom_holds, trip};
+use super::subject::unmapped;
+use super::test::Test;
+
+/// What judging needs from event to event. One for each thread; any judge of the same program may use it.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    pub(super) marks: Marks,
+    pub(super) forms: Forms,
+    pub(super) memo: Memo,
+    /// Numbers of strings are those of one batch.
+    pub(super) is_batch: bool,
+    pub(super) dictionary: Dictionary,
+    /// Triggers of the value that was scanned last.
+    pub(super) told: Vec<u32>,
+    pub(super) matches: Vec<u32>,
+}
+
+/// What is known of one event.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    /// Counts frames. What was judged of a frame is known to every judge that it is put before.
+    frame: u32,
+    /// By atom: the frame in which it was judged, and in the lowest bit what came out.
+    judged: Vec<u32>,
+    /// Counts calls.
+    call: u32,
+    /// By rule: the call in which it was looked at.
+    looked: Vec<u32>,
+    pub(super) candidates: Vec<u32>,
+}
+
+/// Events before the marks begin anew: a mark has one bit less than its word.
+const MAX_MARK: u32 = u32::MAX >> 1;
+
+/// The next number for marks, all of which are wiped when numbers begin anew.
+fn next(number: u32, marks: &mut [u32]) -> u32 {
+    if number >= MAX_MARK {
+        marks.fill(0);
+        return 1;
+    }
+    number + 1
+}
+
+impl Marks {
+    /// Gets ready for a frame, which may be the last one again.
+    fn begin(&mut self, program: &Program, is_new: bool) {
+        self.judged.resize(program.atoms.len(), 0);
+        if is_new {
+            self.frame = next(self.frame, &mut self.judged);
+        }
+    }
+
+    /// Gets ready for another look at rules.
+    pub(super) fn call(&mut self, program: &Program) {
+        self.candidates.clear();
+        self.looked.resize(program.rules.len(), 0);
+        self.call = next(self.call, &mut self.looked);
+    }
+
+    /// Writes down that an atom holds.
+    #[inline]
+    pub(super) fn prove(&mut self, atom: AtomId) {
+        self.judged[atom.index()] = self.frame << 1 | 1;
+    }
+
+    /// A rule will be looked at.
+    #[inline]
+    pub(super) fn look_at(&mut self, rule: u32) {
+        if self.looked[rule as usize] != self.call {
+            self.looked[rule as usize] = self.call;
+            self.candidates.push(rule);
+        }
+    }
+}
+
+/// What is known of the atoms of one event.
+pub(super) struct Known<'a, 'f> {
+    pub(super) scratch: &'a mut Scratch,
+    pub(super) program: &'a Program,
+    pub(super) frame: &'a Frame<'f>,
+}
+
+impl Truth for Known<'_, '_> {
+    fn atom(&mut self, id: AtomId) -> bool {
+        self.scratch.atom(self.program, self.frame, id)
+    }
+
+    fn passes(&mut self, test: &Test, place: usize) -> bool {
+        self.scratch.passes(test, self.frame, place)
+    }
+}
+
+impl Scratch {
+    /// Until [`Scratch::end_batch`], all frames with numbered strings are of one batch.
+    pub(crate) fn begin_batch(&mut self) {
+        self.is_batch = true;
+        self.dictionary.begin();
+        self.forms.begin_batch(true);
+    }
+
+    /// Frames are of no batch any more.
+    pub(crate) fn end_batch(&mut self) {
+        self.is_batch = false;
+        self.forms.begin_batch(false);
+    }
+
+    pub(super) fn begin(&mut self, program: &Program, frame: &Frame<'_>) {
+        let is_new = self.forms.begin(frame);
+        self.marks.begin(program, is_new);
+    }
+
+    pub(super) fn atom(&mut self, program: &Program, frame: &Frame<'_>, id: AtomId) -> bool {
+        trip(&program.atoms[id.index()].test);
+        let mark = self.marks.judged[id.index()];
+        if mark >> 1 == self.marks.frame {
+            return mark & 1 == 1;
+        }
+        let held = self.judge_atom(&program.atoms[id.index()], frame);
+        self.marks.judged[id.index()] = self.marks.frame << 1 | u32::from(held);
+        held
+    }
+
+    fn judge_atom(&mut self, atom: &Atom, frame: &Frame<'_>) -> bool {
+        match (&atom.scope, &atom.test) {
+            (Scope::Field(_), Test::Null | Test::Exists(_) | Test::Reference { .. }) => atom_holds(atom, frame),
+            (Scope::Field(field), test) => frame.places(*field).any(|place| self.passes(test, frame, place)),
+            (Scope::Anywhere, test) => {
+                (0..frame.len()).filter(|place| frame.at(*place).is_text()).any(|place| self.passes(test, frame, place))
+            }
+        }
+    }
+
+    /// Whether one value passes, also in the other notation of an address.
+    fn passes(&mut self, test: &Test, frame: &Frame<'_>, place: usize) -> bool {
+        let datum = frame.at(place);
+        if let Test::Folded(pattern) = test {
+            let form = self.forms.of(frame, place);
+            if let Pattern::Contains(text) = pattern
+                && !self.forms.may_have(place, text)
+            {
+                return false;
+            }
+            let fits = |text: &[u8]| pattern.fits(text);
+            return !form.is_null && (fits(self.forms.folded(form)) || self.forms.other(form).is_some_and(fits));
+        }
+        if let Test::Regex(expression) = test {
+            let form = self.forms.of(frame, place);
+            // Addresses have another notation, which the expression may fit.
+            let is_plain = form.is_ascii && self.forms.other(form).is_none();
+            if is_plain && !expression.required().stands_in(self.forms.folded(form)) {
+                return false;
+            }
+        }
+        // None of the other tests looks at the folded text.
+        let text = datum.text();
+        if test.holds(datum, &text, "") {
+            return true;
+        }
+        datum.is_text() && unmapped(text.as_bytes()).is_some_and(|text| test.holds(Datum::Text(text.as_bytes()), &text, ""))
+    }
+}
