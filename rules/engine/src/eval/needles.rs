@@ -177,8 +177,8 @@ impl Required {
     /// How it is looked for; none when it says nothing.
     fn needles(&self) -> Option<Needles> {
         let is_long = !self.any_of.is_empty() && self.any_of.iter().all(|text| text.len() >= MIN_LITERAL);
-        let needle = |text: &Box<str>| Needle { place: Place::Inside, text: text.clone() };
-        let any_of = if is_long { self.any_of.iter().map(needle).collect() } else { Vec::new() };
+        let needle = |text: &str| Needle { place: Place::Inside, text: text.into() };
+        let any_of = if is_long { self.any_of.iter().map(|text| needle(text)).collect() } else { Vec::new() };
         let probe = (!is_long && self.length >= MIN_PROBED).then(|| self.clone());
         let is_known = is_long || probe.is_some();
         is_known.then_some(Needles { any_of, probe, prove: false, ascii_only: true })
