@@ -22,6 +22,11 @@ pub const MAX_REGEXES: usize = 64;
 pub const MAX_REGEX_BYTES: usize = 4_096;
 /// Counted repetitions (`{n}`) of one regular expression multiply its compiled size; no rule needs more than this.
 pub const MAX_REGEX_REPEAT: u32 = 1_000;
+/// Modifiers of one field that change its texts: each makes more or longer texts of all that the one before it made, and
+/// `utf16le|base64offset|windash|expand` is the longest chain that means something.
+pub const MAX_ENCODERS: usize = 8;
+/// Forms that one text of a rule takes: spellings of options, offsets of base64, values of placeholders.
+pub const MAX_FORMS: usize = 10_000;
 /// Fields copied into one match: beyond these the evidence is in the event itself.
 pub const MAX_MATCHED_FIELDS: usize = 32;
 /// Correlations of one set: each costs memory for each tenant.

@@ -159,6 +159,21 @@ fn no_rule_text_panics_or_holds_anybody_up() {
 }
 
 #[test]
+fn a_rule_whose_modifiers_multiply_its_texts_is_refused_at_once() {
+    let before = processor_time();
+    for modifiers in ["|windash".repeat(21), "|windash".repeat(8), "|base64".repeat(100), "|base64offset".repeat(9)] {
+        let text = format!(
+            "title: t\nid: r\nlogsource: {{category: process_creation, product: linux}}\n\
+             detection: {{a: {{CommandLine{modifiers}|contains: ' -a -b -c -d -e'}}, condition: a}}\n"
+        );
+        let (set, problems) = RuleSet::from_texts([("fuzz.yml", text)]);
+        assert_eq!((set.rules().len(), problems.len()), (0, 1), "{problems:?}");
+        assert!(problems[0].to_string().contains("invalid modifier combination"), "{}", problems[0]);
+    }
+    assert!(processor_time() - before < LIMIT);
+}
+
+#[test]
 fn no_condition_panics_or_holds_anybody_up() {
     let good = ["a and not b", "1 of a* or all of them", "(a or b) and not (c or 2 of b*)", "not not a"];
     let good: Vec<Vec<u8>> = good.iter().map(|text| text.as_bytes().to_vec()).collect();

@@ -13,6 +13,7 @@ use super::needs::Habits;
 use super::pattern::{Anchor, Pattern};
 use super::program::{Atom, AtomId, CoreRule, Expr, Program, Scope, Selection};
 use super::test::{Number, Order, Test};
+use crate::limits::{MAX_ENCODERS, MAX_FORMS};
 
 /// Counted repetitions (`{n}`) inside of others, multiplied: beyond this a value is walked by thousands of states at once.
 const MAX_NESTED_REPEATS: u64 = 250;
@@ -194,6 +195,10 @@ impl Builder {
 
     /// The forms that a text takes on its way through the encoders.
     fn encoded(&self, text: &SigmaString, encoders: &[Encoder]) -> Result<Vec<SigmaString>, BuildError> {
+        if encoders.len() > MAX_ENCODERS {
+            let (count, text) = (encoders.len(), &text.original);
+            return refuse(format!("invalid modifier combination: {count} encoders of {text:?}, the limit is {MAX_ENCODERS}"));
+        }
         let mut forms = vec![text.clone()];
         // Units of sixteen bits are bytes, no text, until something encodes them.
         let mut units: Option<Encoder> = None;
@@ -211,6 +216,12 @@ impl Builder {
                     Encoder::Base64Offset => {
                         next.extend(encode::base64_offsets(&bytes(&form, units)?).iter().map(|text| SigmaString::from_raw(text)));
                     }
+                }
+                if next.len() > MAX_FORMS {
+                    return refuse(format!(
+                        "invalid modifier combination: {:?} takes more than {MAX_FORMS} forms",
+                        text.original
+                    ));
                 }
             }
             if matches!(encoder, Encoder::Base64 | Encoder::Base64Offset) {
