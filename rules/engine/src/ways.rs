@@ -134,7 +134,12 @@ impl Ways {
             let service = rule.service.as_ref().map(|service| Text::from(service.to_ascii_lowercase().as_bytes()));
             let (category, product) = (Category::from_name(&lower(&rule.category)), Product::from_name(&lower(&rule.product)));
             if let (Some(category), Some(product)) = (category, product) {
-                ways.add(ground, &Logsource { category, product, service });
+                let logsource = Logsource { category, product, service };
+                // Thousands of rules name some hundred logsources.
+                if !ways.by_logsource.contains_key(&logsource) {
+                    let through = through(ground, &logsource);
+                    ways.add(ground, &logsource, through);
+                }
             }
         }
         ways
@@ -146,23 +151,25 @@ impl Ways {
         if let Some(way) = found {
             return way.clone();
         }
-        if let Some(way) = known.by_buckets.get(&through(ground, logsource)) {
-            return way.clone();
-        }
         if self.by_logsource.len() >= MAX_WAYS {
             *self = Self::default();
         }
-        self.add(ground, logsource)
+        let through = through(ground, logsource);
+        if let Some(way) = known.by_buckets.get(&through) {
+            self.by_logsource.insert(logsource.clone(), way.clone());
+            return way.clone();
+        }
+        self.add(ground, logsource, through)
     }
 
-    fn add(&mut self, ground: Ground<'_>, logsource: &Logsource) -> Arc<Way> {
+    fn add(&mut self, ground: Ground<'_>, logsource: &Logsource, through: Vec<u32>) -> Arc<Way> {
         let Ground { program, judges, buckets } = ground;
         let make = |through: &Vec<u32>| {
             let chosen = through.iter().map(|place| &buckets[*place as usize]);
             let rules = chosen.flat_map(|bucket| bucket.rules.iter().map(|rule| (bucket.judge, *rule)));
             Arc::new(Way::new(program, judges, rules))
         };
-        let way = self.by_buckets.entry(through(ground, logsource)).or_insert_with_key(make).clone();
+        let way = self.by_buckets.entry(through).or_insert_with_key(make).clone();
         self.by_logsource.insert(logsource.clone(), way.clone());
         way
     }
