@@ -9,9 +9,10 @@ use beffroi_schema::alert::{MatchedField, RuleInfo};
 use beffroi_schema::batch::{EventRef, Packed};
 use beffroi_schema::{Event, Logsource};
 
+use crate::batch::Memory;
 use crate::cost::{Costs, RuleCost, SAMPLED_EVERY};
 use crate::eval::{
-    Builder, Choice, Found, Frame, Judge, Program, Scratch, TooMuchText, explain, fill_wanted_from_event, reference,
+    Builder, Choice, Find, Found, Frame, Judge, Program, Scratch, TooMuchText, explain, fill_wanted_from_event, reference,
 };
 use crate::limits::{MAX_CORRELATIONS, MAX_MATCHED_FIELDS};
 use crate::logsource::{Route, RuleLogsource};
@@ -97,6 +98,7 @@ pub(crate) struct Workspace {
     pub(crate) scratch: Scratch,
     frame: Frame<'static>,
     places: Vec<u32>,
+    pub(crate) batches: Memory,
     /// Events that it was used for.
     pub(crate) events: u64,
     /// Of other logsources.
@@ -152,15 +154,29 @@ fn product(logsource: &RuleLogsource) -> String {
 
 impl SigmaDetector {
     /// Judges one frame by the rules on a way. A rule that panics is counted, and the others still judge it.
-    fn judge(&self, way: &Way, frame: &Frame<'_>, workspace: &mut Workspace, matches: &mut Vec<RuleMatch>) {
+    fn judge(
+        &self,
+        way: &Way,
+        frame: &Frame<'_>,
+        known: Option<(&[Find], u8)>,
+        workspace: &mut Workspace,
+        matches: &mut Vec<RuleMatch>,
+    ) {
         let is_measured = workspace.events.is_multiple_of(SAMPLED_EVERY);
-        for (judge, choice) in &way.choices {
+        for (at, (judge, choice)) in way.choices.iter().enumerate() {
             let Workspace { scratch, places, .. } = workspace;
             places.clear();
             // Judging changes nothing but the scratch, which begins anew with every event, so going on after a panic is
             // sound.
             let judged = catch_unwind(AssertUnwindSafe(|| {
-                places.extend_from_slice(self.judges[*judge].matches_of(choice, &self.program, frame, scratch));
+                let judge = &self.judges[*judge];
+                places.extend_from_slice(match known {
+                    None => judge.matches_of(choice, &self.program, frame, scratch),
+                    Some((finds, record)) => {
+                        let own = finds.iter().filter(|find| find.record == record && usize::from(find.judge) == at);
+                        judge.matches_by(choice, &self.program, frame, scratch, own.map(|find| find.trigger))
+                    }
+                });
                 if is_measured {
                     self.costs.measure(&self.program, Judge::looked_at(scratch), frame);
                 }
@@ -189,17 +205,18 @@ impl SigmaDetector {
         workspace.ways.way(&self.ways, ground, logsource)
     }
 
-    /// Judges the frame that `fill` fills by the rules on a way.
+    /// Judges the frame that `fill` fills by the rules on a way. `known` is what was found in its values, and as which record.
     pub(crate) fn judge_filled<'a>(
         &self,
         way: &Way,
         fill: impl FnOnce(&mut Frame<'a>),
+        known: Option<(&[Find], u8)>,
         workspace: &mut Workspace,
         matches: &mut Vec<RuleMatch>,
     ) {
         let mut frame = std::mem::take(&mut workspace.frame).recycle_for(&self.program.names);
         fill(&mut frame);
-        self.judge(way, &frame, workspace, matches);
+        self.judge(way, &frame, known, workspace, matches);
         workspace.frame = frame.recycle();
     }
 
@@ -233,11 +250,11 @@ impl Detector for SigmaDetector {
         let way = self.way(&event.logsource, &mut workspace);
         if !way.choices.is_empty() {
             let fill = |frame: &mut Frame<'e>| fill_wanted_from_event(frame, &self.program.names, &way.wanted, event);
-            self.judge_filled(&way, fill, &mut workspace, &mut matches);
+            self.judge_filled(&way, fill, None, &mut workspace, &mut matches);
         }
         if view::shows(&event.logsource, event) {
             for AuditWay { form, way, .. } in self.audit.of(&event.logsource) {
-                self.judge_filled(way, |frame| form.fill(frame, event), &mut workspace, &mut matches);
+                self.judge_filled(way, |frame| form.fill(frame, event), None, &mut workspace, &mut matches);
             }
         }
         workspace.events += 1;

@@ -79,26 +79,44 @@ pub fn field_of(name: &str) -> Option<Field> {
 enum Source {
     /// It says this in every event.
     Constant(&'static str),
+    /// What the event says.
+    Open(Open),
+    /// The argument at this place.
+    Argument(usize),
+}
+
+/// What an event says in a field of an audit record.
+#[derive(Debug, Clone, Copy)]
+enum Open {
     /// One of our own fields.
     Own(Field),
     /// What the process calls itself, or else the name of its program.
     Name,
     /// How many arguments there are.
     Count,
-    /// The argument at this place.
-    Argument(usize),
 }
 
-impl Source {
+impl Open {
     fn value<'a>(self, event: impl Subject<'a>) -> Option<ValueRef<'a>> {
         match self {
-            Self::Constant(text) => Some(ValueRef::Text(TextRef { bytes: text.as_bytes(), number: None })),
             Self::Own(field) => event.get(field),
             Self::Name => event.get(Field::COMM).or_else(|| event.get(Field::IMAGE).map(base_name)),
             Self::Count => Some(ValueRef::Uint(arguments(event)?.len() as u64)),
-            Self::Argument(place) => Some(ValueRef::Text(arguments(event)?.get(place)?)),
         }
     }
+}
+
+/// What of one of our own fields a field of an audit record says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Part {
+    /// All of it; of a list each text.
+    Whole,
+    /// What stands behind the last slash.
+    BaseName,
+    /// How many texts a list has.
+    Count,
+    /// The text of a list at this place.
+    Argument(usize),
 }
 
 fn arguments<'a>(event: impl Subject<'a>) -> Option<ListRef<'a>> {
@@ -109,7 +127,7 @@ fn arguments<'a>(event: impl Subject<'a>) -> Option<ListRef<'a>> {
 }
 
 /// What stands behind the last slash of a path.
-fn base_name(path: ValueRef<'_>) -> ValueRef<'_> {
+pub(crate) fn base_name(path: ValueRef<'_>) -> ValueRef<'_> {
     match path {
         ValueRef::Text(path) => {
             let bytes = path.bytes.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
@@ -123,8 +141,8 @@ impl AuditRecord {
     /// All of its fields.
     fn fields(self) -> Vec<(String, Source)> {
         let own = |(field, name): &(Field, &str)| match *field {
-            Field::COMM => (name.to_string(), Source::Name),
-            field => (name.to_string(), Source::Own(field)),
+            Field::COMM => (name.to_string(), Source::Open(Open::Name)),
+            field => (name.to_string(), Source::Open(Open::Own(field))),
         };
         let constant = |name: &str, text| (name.to_string(), Source::Constant(text));
         let mut fields = vec![constant("type", self.kind())];
@@ -134,11 +152,13 @@ impl AuditRecord {
                 fields.extend(SAME_EVERYWHERE.iter().map(own));
             }
             Self::Execve => {
-                fields.push(("argc".into(), Source::Count));
+                fields.push(("argc".into(), Source::Open(Open::Count)));
                 fields.extend((0..MAX_ARGUMENTS).map(|place| (format!("a{place}"), Source::Argument(place))));
             }
-            Self::Cwd => fields.push(("cwd".into(), Source::Own(Field::CURRENT_DIRECTORY))),
-            Self::Path(field, kind) => fields.extend([constant("nametype", kind), ("name".into(), Source::Own(field))]),
+            Self::Cwd => fields.push(("cwd".into(), Source::Open(Open::Own(Field::CURRENT_DIRECTORY)))),
+            Self::Path(field, kind) => {
+                fields.extend([constant("nametype", kind), ("name".into(), Source::Open(Open::Own(field)))]);
+            }
         }
         fields
     }
@@ -163,7 +183,7 @@ impl AuditRecord {
 #[derive(Debug)]
 pub(crate) struct Form {
     constants: Vec<(Option<FieldId>, &'static str)>,
-    open: Vec<(Option<FieldId>, Source)>,
+    open: Vec<(Option<FieldId>, Open)>,
     /// By place of the argument.
     arguments: Vec<(usize, Option<FieldId>)>,
 }
@@ -178,7 +198,7 @@ impl Form {
                 _ if !is_wanted(field) => {}
                 Source::Constant(text) => form.constants.push((field, text)),
                 Source::Argument(place) => form.arguments.push((place, field)),
-                source => form.open.push((field, source)),
+                Source::Open(open) => form.open.push((field, open)),
             }
         }
         form
@@ -189,9 +209,20 @@ impl Form {
         self.constants.iter().copied()
     }
 
+    /// Which of our own fields it shows, and what of them, of events that have these.
+    pub(crate) fn parts(&self, has: impl Fn(Field) -> bool) -> impl Iterator<Item = (Option<FieldId>, Field, Part)> {
+        let open = self.open.iter().map(move |(field, open)| match *open {
+            Open::Own(own) => (*field, own, Part::Whole),
+            Open::Name if has(Field::COMM) => (*field, Field::COMM, Part::Whole),
+            Open::Name => (*field, Field::IMAGE, Part::BaseName),
+            Open::Count => (*field, Field::ARGV, Part::Count),
+        });
+        open.chain(self.arguments.iter().map(|(place, field)| (*field, Field::ARGV, Part::Argument(*place))))
+    }
+
     /// What it says of one event.
     pub(crate) fn of<'f>(&self, event: impl Subject<'f>) -> impl Iterator<Item = (Option<FieldId>, ValueRef<'f>)> {
-        let own = self.open.iter().filter_map(move |(field, source)| Some((*field, source.value(event)?)));
+        let own = self.open.iter().filter_map(move |(field, open)| Some((*field, open.value(event)?)));
         let texts = (!self.arguments.is_empty()).then(|| arguments(event)).flatten();
         let texts = texts.into_iter().flat_map(|texts| {
             let there = self.arguments.iter().take_while(move |(place, _)| *place < texts.len());

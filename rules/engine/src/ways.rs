@@ -36,6 +36,11 @@ impl Way {
         let wanted = Wanted::union(choices.iter().map(|(_, choice)| choice.wanted()));
         Self { choices, wanted }
     }
+
+    /// Whether none of its rules is looked at for every event.
+    pub(crate) fn may_be_silent(&self) -> bool {
+        self.choices.iter().all(|(_, choice)| choice.is_without_always())
+    }
 }
 
 /// Where one of the audit records goes that an event is shown as.
@@ -97,12 +102,13 @@ impl AuditWay {
         judges.push(Judge::given(program, &rules, Some(given))?);
         let way = Way::new(program, judges, rules.iter().map(|rule| (judges.len() - 1, *rule)));
         let form = Form::new(record, names, |field| way.wanted.wants(field));
-        let mut scratch = Scratch::default();
-        let may_be_silent = form.constants().all(|(field, text)| {
+        let (mut scratch, mut may_be_silent) = (Scratch::default(), true);
+        for (field, text) in form.constants() {
             let value = ValueRef::Text(TextRef { bytes: text.as_bytes(), number: None });
-            let mut choices = way.choices.iter();
-            choices.all(|(judge, choice)| judges[*judge].is_silent_on(choice, (field, value), &mut scratch))
-        });
+            for (judge, choice) in &way.choices {
+                judges[*judge].find_in(choice, (field, value), &mut scratch, &mut |_| may_be_silent = false);
+            }
+        }
         Ok(Some(Self { form, way, may_be_silent }))
     }
 }

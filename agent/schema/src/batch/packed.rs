@@ -58,7 +58,7 @@ impl List {
 }
 
 /// What events of one shape have in common.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Shape {
     /// Where they come from.
     pub logsource: Logsource,
@@ -70,15 +70,16 @@ pub struct Shape {
 }
 
 /// One field of a shape.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Column {
     /// Which.
     pub name: ColumnName,
-    pub(super) kind: Kind,
+    /// What its values are.
+    pub kind: Kind,
 }
 
 /// By what a column is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ColumnName {
     /// A field of the table.
     Known(Field),
@@ -240,6 +241,12 @@ impl<'a> EventRef<'a> {
     /// Number in its stream.
     pub fn seq(self) -> u64 {
         self.row.seq
+    }
+
+    /// Its values as they were sent, by column: numbers, and which string or list of its batch it is.
+    #[inline]
+    pub fn numbers(self) -> &'a [u64] {
+        &self.packed.values[self.row.values as usize..][..self.shape().columns.len()]
     }
 
     /// The value of a column of its shape.

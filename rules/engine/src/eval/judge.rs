@@ -186,6 +186,27 @@ impl Judge {
                 self.scan(scans, choice, frame, place, scratch);
             }
         }
+        self.matches_among(choice, program, frame, scratch)
+    }
+
+    /// The same where it is known which triggers make chosen rules be looked at.
+    pub(crate) fn matches_by<'s>(
+        &self,
+        choice: &Choice,
+        program: &Program,
+        frame: &Frame<'_>,
+        scratch: &'s mut Scratch,
+        triggers: impl Iterator<Item = u32>,
+    ) -> &'s [u32] {
+        scratch.begin(program, frame);
+        scratch.marks.call(program);
+        scratch.matches.clear();
+        triggers.for_each(|trigger| self.found(choice, trigger, &mut scratch.marks));
+        self.matches_among(choice, program, frame, scratch)
+    }
+
+    /// Those that match of the rules that are looked at.
+    fn matches_among<'s>(&self, choice: &Choice, program: &Program, frame: &Frame<'_>, scratch: &'s mut Scratch) -> &'s [u32] {
         scratch.marks.candidates.extend_from_slice(&choice.always);
         let candidates = std::mem::take(&mut scratch.marks.candidates);
         for candidate in &candidates {
@@ -208,10 +229,11 @@ impl Judge {
         (self.scan_of(field), choice.anywhere.as_ref())
     }
 
-    /// Whether none of the chosen rules is looked at for these triggers.
-    pub(super) fn is_silent_about(&self, choice: &Choice, triggers: &[u32]) -> bool {
-        let rules = triggers.iter().flat_map(|trigger| self.rules_of(self.triggers[*trigger as usize]));
-        rules.into_iter().all(|rule| !choice.has(*rule))
+    /// Tells those of these triggers that make a chosen rule be looked at.
+    pub(super) fn tell_chosen(&self, choice: &Choice, triggers: &[u32], tell: &mut dyn FnMut(u32)) {
+        let rules = |trigger: &u32| self.rules_of(self.triggers[*trigger as usize]);
+        let chosen = triggers.iter().filter(|trigger| rules(trigger).iter().any(|rule| choice.has(*rule)));
+        chosen.for_each(|trigger| tell(*trigger));
     }
 
     /// Takes a trigger in: its rules will be looked at.

@@ -43,8 +43,6 @@ pub(crate) enum Kind {
     Text,
     Escaped,
     Number,
-    Unsigned,
-    Truth,
 }
 
 impl Key {
