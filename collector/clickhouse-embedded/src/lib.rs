@@ -10,6 +10,7 @@
 mod blocks;
 mod confine;
 mod data;
+mod dedup_log;
 mod engine;
 mod http;
 mod launch;

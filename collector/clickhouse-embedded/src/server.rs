@@ -21,7 +21,7 @@ use crate::engine::pool::Pool;
 use crate::http::auth::Account;
 use crate::http::prompt::PromptListener;
 use crate::http::service::{Bounds, Service};
-use crate::{confine, data};
+use crate::{confine, data, dedup_log};
 
 /// How long queries may finish after SIGTERM. Shorter than systemd's 90 s and a container's usual 30 s.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
@@ -109,6 +109,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let limits = arguments.limits();
     let layout = Layout::under(&folder);
     layout.prepare(&limits)?;
+    let forgotten = dedup_log::mend(&layout.folder)?;
+    if forgotten > 0 {
+        tracing::info!(forgotten, "inserts that were cut off after their token was noted will be taken when they are sent again");
+    }
     // Relative paths in SQL (`file('x')`) then mean the engine's folder, whatever the starter's folder was.
     std::env::set_current_dir(&layout.folder).with_context(|| format!("cannot enter {}", layout.folder.display()))?;
     let engine = Engine::load(&PathBuf::from(format!("/proc/self/fd/{}", library_file.as_raw_fd())))?;

@@ -68,6 +68,28 @@ async fn kill_9_in_the_middle_of_inserts_loses_and_doubles_nothing() {
     server.embedded.stop().await;
 }
 
+/// The engine notes a token before the rows stand; a kill in between is too short to hit, so its traces are laid.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_insert_that_was_cut_off_after_its_token_was_noted_is_taken_when_it_is_sent_again() {
+    let Some(server) = Server::start(&[]).await else { return };
+    server
+        .run("CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window = 10000")
+        .await;
+    for n in 0..3 {
+        insert_until_acknowledged(&server, n).await;
+    }
+    let part = server.run("SELECT path FROM system.parts WHERE table = 't' AND name = 'all_3_3_0'").await;
+    let Server { embedded, folder, .. } = server;
+    embedded.stop().await;
+    std::fs::remove_dir_all(part.trim_end()).unwrap();
+    let server = Server::over(folder, &[]).await;
+    for n in 0..4 {
+        insert_until_acknowledged(&server, n).await;
+    }
+    assert_eq!(server.run("SELECT count(), uniqExact(a) FROM t").await, "4000\t4000\n");
+    server.embedded.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_hangs_is_killed_and_serves_again() {
     if !engine_is_here() {

@@ -72,14 +72,25 @@ fn decode(feed: Feed, bus_id: &str, topic_id: &str, batch: &Batch, sender: &mpsc
     blocks.finish();
 }
 
+/// The token of a try. The first one's is a function of the records, so that a batch repeated after a crash of ours is
+/// taken once. Each further try has its own: ClickHouse notes a token before the rows stand, and where it ended or gave up
+/// in between it would acknowledge the same token and drop the rows. Should both stand, the tables' key makes them one.
+fn token_of_try(token: &str, tries: u32) -> String {
+    match tries {
+        0 => token.to_owned(),
+        again => format!("{token}/again-{again}"),
+    }
+}
+
 /// Inserts one block, for as long as it takes.
 async fn stands(database: &Database, piece: Piece, status: &FeedStatus, stop: &CancellationToken) -> bool {
     let (statement, body) = (piece.table.insert(), Bytes::from(piece.block.body));
     let table = piece.table.name();
     let mut wait = BACKOFF_FIRST;
+    let mut tries = 0;
     loop {
         let started = Instant::now();
-        match database.insert(&statement, &piece.token, body.clone()).await {
+        match database.insert(&statement, &token_of_try(&piece.token, tries), body.clone()).await {
             Ok(()) => {
                 metrics::counter!("beffroi_store_rows_total", "table" => table).increment(piece.block.rows as u64);
                 metrics::counter!("beffroi_store_bytes_total", "table" => table).increment(body.len() as u64);
@@ -89,6 +100,7 @@ async fn stands(database: &Database, piece: Piece, status: &FeedStatus, stop: &C
             }
             Err(error) => refused(&error, table, status, wait),
         }
+        tries += 1;
         tokio::select! {
             () = tokio::time::sleep(wait) => wait = (wait * 2).min(BACKOFF_LAST),
             () = stop.cancelled() => return false,
@@ -104,5 +116,51 @@ fn refused(error: &StoreError, table: &'static str, status: &FeedStatus, wait: D
         tracing::warn!(table, %error, wait_ms = wait, "insert failed: trying again");
     } else {
         tracing::error!(table, %error, wait_ms = wait, "ClickHouse refuses an insert: trying again, nothing is dropped");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::http::{StatusCode, Uri};
+
+    use super::*;
+    use crate::options::Options;
+
+    /// A ClickHouse that refuses the first inserts; returns its URL and the addresses that it was asked at.
+    async fn refusing(inserts: usize) -> (String, Arc<Mutex<Vec<String>>>) {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&asked);
+        let answer = move |uri: Uri, _body: Bytes| async move {
+            let mut seen = seen.lock().unwrap();
+            seen.push(uri.to_string());
+            if seen.len() <= inserts {
+                (StatusCode::INTERNAL_SERVER_ERROR, "Code: 243. DB::Exception: no room")
+            } else {
+                (StatusCode::OK, "")
+            }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(axum::serve(listener, axum::Router::new().fallback(answer)).into_future());
+        (url, asked)
+    }
+
+    #[tokio::test]
+    async fn an_insert_that_failed_is_tried_again_under_a_token_of_its_own() {
+        let _done_before = rustls::crypto::ring::default_provider().install_default();
+        let (url, asked) = refusing(2).await;
+        let database = Database::new(&Options { url, ..Options::default() }).unwrap();
+        let block = TableBlock { body: vec![7], rows: 1 };
+        let piece = Piece { table: Table::Gaps, token: "bus-topic".into(), block };
+        assert!(stands(&database, piece, &FeedStatus::default(), &CancellationToken::new()).await);
+        let asked = asked.lock().unwrap();
+        let token = |uri: &String| {
+            let parameter = uri.split(['?', '&']).find_map(|part| part.strip_prefix("insert_deduplication_token="));
+            parameter.map(|token| token.replace("%2F", "/"))
+        };
+        let tokens: Vec<_> = asked.iter().filter_map(token).collect();
+        assert_eq!(tokens, ["bus-topic", "bus-topic/again-1", "bus-topic/again-2"]);
     }
 }

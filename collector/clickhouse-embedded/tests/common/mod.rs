@@ -37,10 +37,14 @@ impl Server {
         }
         // The test client needs a TLS provider to exist, though all of this is plain HTTP; another test may have won.
         let _installed = rustls::crypto::ring::default_provider().install_default();
-        let folder = tempfile::tempdir().unwrap();
+        Some(Self::over(tempfile::tempdir().unwrap(), arguments).await)
+    }
+
+    /// A server over what an earlier one left in this folder.
+    pub async fn over(folder: tempfile::TempDir, arguments: &[&str]) -> Self {
         let data = folder.path().join("data");
         let embedded = Embedded::spawn(config(data.clone(), arguments)).await.unwrap();
-        Some(Self { embedded, data, folder, http: reqwest::Client::new() })
+        Self { embedded, data, folder, http: reqwest::Client::new() }
     }
 
     /// The official client.
