@@ -71,9 +71,12 @@ fn check_numbers(header: &Header, packed: &Packed) -> Result<(), BatchError> {
     if count as u64 != announced(header) {
         return Err(wrong());
     }
-    let mut numbers: Vec<u64> = packed.rows.iter().map(|row| row.seq).chain(packed.others.iter().map(Record::seq)).collect();
-    numbers.sort_unstable();
-    if numbers.into_iter().eq(header.first..=header.last) { Ok(()) } else { Err(wrong()) }
+    // Rows are in the order of their numbers; the others are few.
+    let mut others: Vec<u64> = packed.others.iter().map(Record::seq).collect();
+    others.sort_unstable();
+    let (mut rows, mut others) = (packed.rows.iter().map(|row| row.seq).peekable(), others.into_iter().peekable());
+    let mut is_next = |number: u64| rows.next_if_eq(&number).or_else(|| others.next_if_eq(&number)).is_some();
+    if (header.first..=header.last).all(&mut is_next) { Ok(()) } else { Err(wrong()) }
 }
 
 /// The members of a body, where they stand (see `batch.proto`, message `Body`).
@@ -249,7 +252,7 @@ impl Opener {
                     (1, Member::Number(number)) => row.shape = u32::try_from(number).unwrap_or(u32::MAX),
                     (2, Member::Number(distance)) => row.seq = distance,
                     (3, Member::Number(number)) => row.ts = signed(number),
-                    (4, Member::Bytes(packed)) => self.add_values(packed)?,
+                    (4, Member::Bytes(packed)) => Reader::new(packed).numbers(&mut self.values)?,
                     (4, Member::Number(number)) => self.values.push(number),
                     (1..=4, _) => return Err(malformed("a member of an event is of another kind")),
                     _ => {}
@@ -262,15 +265,6 @@ impl Opener {
         }
         if !self.rows.is_sorted_by_key(|row| row.seq) {
             self.rows.sort_by_key(|row| row.seq);
-        }
-        Ok(())
-    }
-
-    fn add_values(&mut self, packed: &[u8]) -> Result<(), BatchError> {
-        let mut numbers = Reader::new(packed);
-        self.values.reserve(packed.len());
-        while let Some(number) = numbers.number()? {
-            self.values.push(number);
         }
         Ok(())
     }

@@ -30,19 +30,51 @@ impl<'a> Reader<'a> {
     }
 
     /// The next varint; none at the end.
-    #[inline]
+    #[inline(always)]
     pub(super) fn number(&mut self) -> Result<Option<u64>, BatchError> {
-        match self.rest {
+        match *self.rest {
             [] => Ok(None),
-            [first, rest @ ..] if *first < 0x80 => {
+            [first, ref rest @ ..] if first < 0x80 => {
                 self.rest = rest;
-                Ok(Some(u64::from(*first)))
+                Ok(Some(u64::from(first)))
+            }
+            [first, second, ref rest @ ..] if second < 0x80 => {
+                self.rest = rest;
+                Ok(Some(u64::from(first & 0x7f) | u64::from(second) << 7))
             }
             _ => self.long().map(Some),
         }
     }
 
+    /// Appends all varints that are left.
+    pub(super) fn numbers(&mut self, out: &mut Vec<u64>) -> Result<(), BatchError> {
+        let start = out.len();
+        // Each takes a byte at least.
+        out.resize(start + self.rest.len(), 0);
+        let mut end = start;
+        for place in &mut out[start..] {
+            let Some(number) = self.number()? else { break };
+            (*place, end) = (number, end + 1);
+        }
+        out.truncate(end);
+        Ok(())
+    }
+
     fn long(&mut self) -> Result<u64, BatchError> {
+        if let Some(eight) = self.rest.first_chunk::<8>() {
+            let word = u64::from_le_bytes(*eight);
+            let last = !word & CONTINUED;
+            if last != 0 {
+                // All bits up to the last byte's.
+                self.rest = &self.rest[last.trailing_zeros() as usize / 8 + 1..];
+                return Ok(joined(word & (last ^ (last - 1)) & !CONTINUED));
+            }
+        }
+        self.longest()
+    }
+
+    #[cold]
+    fn longest(&mut self) -> Result<u64, BatchError> {
         let mut number = 0;
         for (at, byte) in self.rest.iter().enumerate().take(MAX_VARINT) {
             number |= u64::from(byte & 0x7f) << (7 * at);
@@ -55,7 +87,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next member and its number; none at the end.
-    #[inline]
+    #[inline(always)]
     pub(super) fn member(&mut self) -> Result<Option<(u64, Member<'a>)>, BatchError> {
         let Some(key) = self.number()? else { return Ok(None) };
         let cut = || malformed("it ends in the middle of a value");
@@ -78,6 +110,16 @@ impl<'a> Reader<'a> {
         self.rest = self.rest.get(bytes..).ok_or_else(|| malformed("it ends in the middle of a value"))?;
         Ok(Member::Fixed)
     }
+}
+
+/// The bit of each byte of a varint that says that another follows.
+const CONTINUED: u64 = 0x8080_8080_8080_8080;
+
+/// Seven bits of each of eight bytes, side by side.
+fn joined(word: u64) -> u64 {
+    let word = word & 0x007f_007f_007f_007f | (word & 0x7f00_7f00_7f00_7f00) >> 1;
+    let word = word & 0x0000_3fff_0000_3fff | (word & 0x3fff_0000_3fff_0000) >> 2;
+    word & 0x0fff_ffff | (word & 0x0fff_ffff_0000_0000) >> 4
 }
 
 /// Bytes of the longest varint: 64 bits, seven in each byte.
@@ -106,6 +148,23 @@ mod tests {
         let mut values = Reader::new(packed);
         assert_eq!(std::iter::from_fn(|| values.number().unwrap()).collect::<Vec<_>>(), event.values);
         assert_eq!(reader.member(), Ok(None));
+    }
+
+    #[test]
+    fn numbers_of_any_length_are_read_as_the_library_writes_them() {
+        let numbers: Vec<u64> = (0..64).flat_map(|bit| [1 << bit, (1u64 << bit) - 1, u64::MAX >> bit, 0x5555 << bit]).collect();
+        for behind in 0..9 {
+            for number in &numbers {
+                let mut bytes = Vec::new();
+                prost::encoding::encode_varint(*number, &mut bytes);
+                bytes.extend(vec![7; behind]);
+                let mut reader = Reader::new(&bytes);
+                assert_eq!((reader.number(), reader.left()), (Ok(Some(*number)), behind));
+                let mut all = vec![3];
+                Reader::new(&bytes).numbers(&mut all).unwrap();
+                assert_eq!(all, [&[3, *number][..], &vec![7; behind]].concat());
+            }
+        }
     }
 
     #[test]
