@@ -2,6 +2,7 @@
 //! event without anything that a rule is chosen by is done with before it is taken apart.
 
 mod plan;
+mod verdicts;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,12 +10,13 @@ use std::sync::Arc;
 use beffroi_schema::batch::{EventRef, ListRef, Packed, ValueRef};
 
 use crate::detector::{RuleMatch, SigmaDetector, Workspace};
-use crate::eval::{Find, Frame, Scratch};
+use crate::eval::{Find, Frame, Judge, Scratch};
 use crate::view::{self, Part};
 use crate::ways::{AuditWay, Way};
 
 pub(crate) use plan::Memory;
 use plan::{Asked, Plan, Reader, Readers};
+use verdicts::Question;
 
 /// A plan, and the ways of the audit records that events of its shape are shown as.
 struct Planned<'d> {
@@ -29,6 +31,36 @@ impl Planned<'_> {
             None => &self.plan.way,
             Some(at) => &self.audit[at].way,
         }
+    }
+
+    /// Fills a frame with a record.
+    fn fill<'b>(&self, frame: &mut Frame<'b>, event: EventRef<'b>, record: u8) {
+        match usize::from(record).checked_sub(1) {
+            None => {
+                let columns = self.plan.columns.iter();
+                columns.for_each(|(column, field)| frame.push_value(*field, event.value(*column)));
+            }
+            Some(at) => self.audit[at].form.fill(frame, event),
+        }
+    }
+}
+
+/// One record of an event, made when somebody has to read it.
+struct Sheet<'p, 'b> {
+    planned: &'p Planned<'p>,
+    event: EventRef<'b>,
+    record: u8,
+    frame: Frame<'b>,
+    is_filled: bool,
+}
+
+impl<'b> Sheet<'_, 'b> {
+    fn filled(&mut self) -> &Frame<'b> {
+        if !self.is_filled {
+            self.is_filled = true;
+            self.planned.fill(&mut self.frame, self.event, self.record);
+        }
+        &self.frame
     }
 }
 
@@ -74,22 +106,77 @@ impl SigmaDetector {
         if due == 0 {
             return;
         }
-        let finds = std::mem::take(&mut workspace.batches.values.event);
-        let known = |record: u8| (blind >> record & 1 == 0).then_some((&finds[..], record));
-        if due & 1 != 0 {
-            let values = |frame: &mut Frame<'b>| {
-                plan.columns.iter().for_each(|(column, field)| frame.push_value(*field, event.value(*column)));
-            };
-            self.judge_filled(&plan.way, values, known(0), workspace, matches);
-        }
-        if due > 1 && !planned.audit.is_empty() && view::shows(&event.shape().logsource, event) {
-            for (record, AuditWay { form, way, .. }) in (1..).zip(planned.audit) {
-                if due >> record & 1 != 0 {
-                    self.judge_filled(way, |frame| form.fill(frame, event), known(record), workspace, matches);
+        // Events that are measured are judged whole.
+        let blind = if workspace.is_measured() { u8::MAX } else { blind };
+        let shown = if due > 1 && view::shows(&event.shape().logsource, event) { planned.audit.len() } else { 0 };
+        for record in 0..=shown as u8 {
+            match (due >> record & 1 != 0, blind >> record & 1 != 0) {
+                (false, _) => {}
+                (true, true) => {
+                    let fill = |frame: &mut Frame<'b>| planned.fill(frame, event, record);
+                    self.judge_filled(planned.way(record), fill, workspace, matches);
                 }
+                (true, false) => self.judge_found(planned, event, record, workspace, matches),
             }
         }
-        workspace.batches.values.event = finds;
+    }
+
+    /// Judges one record of an event by what was found in its values.
+    fn judge_found<'b>(
+        &self,
+        planned: &Planned<'_>,
+        event: EventRef<'b>,
+        record: u8,
+        workspace: &mut Workspace,
+        matches: &mut Vec<RuleMatch>,
+    ) {
+        let frame = std::mem::take(&mut workspace.frame).recycle_for(&self.program.names);
+        let mut sheet = Sheet { planned, event, record, frame, is_filled: false };
+        for at in 0..planned.way(record).choices.len() {
+            workspace.places.clear();
+            // As sound as where events are judged one by one.
+            let judged = catch_unwind(AssertUnwindSafe(|| self.judge_by(&mut sheet, at, workspace)));
+            if judged.is_err() {
+                let choice = &planned.way(record).choices[at].1;
+                workspace.places = self.judge_one_by_one(choice, sheet.filled());
+            }
+            if !workspace.places.is_empty() {
+                self.tell(sheet.filled(), workspace, matches);
+            }
+        }
+        workspace.frame = sheet.frame.recycle();
+    }
+
+    /// Judges it by the rules of one judge; those that match are noted.
+    fn judge_by(&self, sheet: &mut Sheet<'_, '_>, at: usize, workspace: &mut Workspace) {
+        let Workspace { batches, scratch, places, .. } = workspace;
+        let Memory { values, verdicts, .. } = batches;
+        let Sheet { planned, event, record, .. } = *sheet;
+        let (plan, program) = (&planned.plan, &self.program);
+        let (judge, choice) = &planned.way(record).choices[at];
+        let judge = &self.judges[*judge];
+        let own = values.event.iter().filter(|find| find.record == record && usize::from(find.judge) == at);
+        let triggers = own.map(|find| find.trigger);
+        judge.candidates(choice, program, triggers.clone(), scratch);
+        let candidates = scratch.take_candidates();
+        let (columns, numbers, mut is_ready) = (&plan.records[usize::from(record)], event.numbers(), false);
+        for rule in candidates.iter().copied() {
+            let question = Question { plan: plan.number, record, rule };
+            let known = verdicts.ask(question, columns.values(&self.reads[rule as usize], numbers));
+            let holds = known.unwrap_or_else(|| {
+                let frame = sheet.filled();
+                if !is_ready {
+                    judge.begin(program, frame, triggers.clone(), scratch);
+                    is_ready = true;
+                }
+                let holds = Judge::holds(program, rule, frame, scratch);
+                verdicts.answer(holds);
+                holds
+            });
+            places.extend(holds.then_some(rule));
+        }
+        scratch.give_back(candidates);
+        places.sort_unstable();
     }
 
     /// Looks for what rules are chosen by in the values of an event: a bit for each record that has some, or none when that
@@ -137,7 +224,7 @@ impl SigmaDetector {
         finds: &mut Vec<Find>,
     ) {
         for (place, text) in list.texts().enumerate() {
-            let Readers { set, readers } = asked.arguments.get(place).unwrap_or(&asked.rest);
+            let Readers { set, readers } = asked.arguments.get(place).map_or(&asked.rest, |readers| readers);
             let known = text.number.and_then(|number| memory.values.get(*set, number.into()));
             if let Some(told) = known {
                 finds.extend_from_slice(memory.values.finds(told));

@@ -12,7 +12,7 @@ use beffroi_schema::{Event, Logsource};
 use crate::batch::Memory;
 use crate::cost::{Costs, RuleCost, SAMPLED_EVERY};
 use crate::eval::{
-    Builder, Choice, Find, Found, Frame, Judge, Program, Scratch, TooMuchText, explain, fill_wanted_from_event, reference,
+    Builder, Choice, Found, Frame, Judge, Program, Reads, Scratch, TooMuchText, explain, fill_wanted_from_event, reference,
 };
 use crate::limits::{MAX_CORRELATIONS, MAX_MATCHED_FIELDS};
 use crate::logsource::{Route, RuleLogsource};
@@ -80,6 +80,8 @@ pub struct SigmaDetector {
     pub(crate) rules: Vec<Arc<RuleInfo>>,
     /// Its rules stand at the same places as `rules`.
     pub(crate) program: Program,
+    /// What each of them reads.
+    pub(crate) reads: Vec<Reads>,
     pub(crate) buckets: Vec<Bucket>,
     /// One for each product that rules name, one for those that name none, and one for each kind of audit record.
     pub(crate) judges: Vec<Judge>,
@@ -96,13 +98,20 @@ pub struct SigmaDetector {
 #[derive(Default)]
 pub(crate) struct Workspace {
     pub(crate) scratch: Scratch,
-    frame: Frame<'static>,
-    places: Vec<u32>,
+    pub(crate) frame: Frame<'static>,
+    pub(crate) places: Vec<u32>,
     pub(crate) batches: Memory,
     /// Events that it was used for.
     pub(crate) events: u64,
     /// Of other logsources.
     ways: Ways,
+}
+
+impl Workspace {
+    /// Whether the event in hand is one that is measured.
+    pub(crate) fn is_measured(&self) -> bool {
+        self.events.is_multiple_of(SAMPLED_EVERY)
+    }
 }
 
 /// Puts a rule set in force.
@@ -134,6 +143,7 @@ pub fn compile(set: &RuleSet) -> Result<SigmaDetector, CompileError> {
     let ways = Ways::of_rules(ground, set.rules.iter().map(|rule| &rule.logsource));
     Ok(SigmaDetector {
         rules: set.rules.iter().map(|rule| rule.info.clone()).collect(),
+        reads: (0..set.rules.len()).map(|rule| Reads::of(&program, rule)).collect(),
         audit,
         ways,
         program,
@@ -154,29 +164,15 @@ fn product(logsource: &RuleLogsource) -> String {
 
 impl SigmaDetector {
     /// Judges one frame by the rules on a way. A rule that panics is counted, and the others still judge it.
-    fn judge(
-        &self,
-        way: &Way,
-        frame: &Frame<'_>,
-        known: Option<(&[Find], u8)>,
-        workspace: &mut Workspace,
-        matches: &mut Vec<RuleMatch>,
-    ) {
-        let is_measured = workspace.events.is_multiple_of(SAMPLED_EVERY);
-        for (at, (judge, choice)) in way.choices.iter().enumerate() {
+    fn judge(&self, way: &Way, frame: &Frame<'_>, workspace: &mut Workspace, matches: &mut Vec<RuleMatch>) {
+        let is_measured = workspace.is_measured();
+        for (judge, choice) in &way.choices {
             let Workspace { scratch, places, .. } = workspace;
             places.clear();
             // Judging changes nothing but the scratch, which begins anew with every event, so going on after a panic is
             // sound.
             let judged = catch_unwind(AssertUnwindSafe(|| {
-                let judge = &self.judges[*judge];
-                places.extend_from_slice(match known {
-                    None => judge.matches_of(choice, &self.program, frame, scratch),
-                    Some((finds, record)) => {
-                        let own = finds.iter().filter(|find| find.record == record && usize::from(find.judge) == at);
-                        judge.matches_by(choice, &self.program, frame, scratch, own.map(|find| find.trigger))
-                    }
-                });
+                places.extend_from_slice(self.judges[*judge].matches_of(choice, &self.program, frame, scratch));
                 if is_measured {
                     self.costs.measure(&self.program, Judge::looked_at(scratch), frame);
                 }
@@ -184,12 +180,18 @@ impl SigmaDetector {
             if judged.is_err() {
                 *places = self.judge_one_by_one(choice, frame);
             }
-            for place in places {
-                let info = &self.rules[*place as usize];
-                if matches.iter().all(|earlier| !Arc::ptr_eq(&earlier.rule, info)) {
-                    let found = self.explain(*place as usize, frame, scratch);
-                    matches.push(to_match(info, found));
-                }
+            self.tell(frame, workspace, matches);
+        }
+    }
+
+    /// Explains the rules that matched a frame.
+    pub(crate) fn tell(&self, frame: &Frame<'_>, workspace: &mut Workspace, matches: &mut Vec<RuleMatch>) {
+        let Workspace { scratch, places, .. } = workspace;
+        for place in places {
+            let info = &self.rules[*place as usize];
+            if matches.iter().all(|earlier| !Arc::ptr_eq(&earlier.rule, info)) {
+                let found = self.explain(*place as usize, frame, scratch);
+                matches.push(to_match(info, found));
             }
         }
     }
@@ -205,22 +207,21 @@ impl SigmaDetector {
         workspace.ways.way(&self.ways, ground, logsource)
     }
 
-    /// Judges the frame that `fill` fills by the rules on a way. `known` is what was found in its values, and as which record.
+    /// Judges the frame that `fill` fills by the rules on a way.
     pub(crate) fn judge_filled<'a>(
         &self,
         way: &Way,
         fill: impl FnOnce(&mut Frame<'a>),
-        known: Option<(&[Find], u8)>,
         workspace: &mut Workspace,
         matches: &mut Vec<RuleMatch>,
     ) {
         let mut frame = std::mem::take(&mut workspace.frame).recycle_for(&self.program.names);
         fill(&mut frame);
-        self.judge(way, &frame, known, workspace, matches);
+        self.judge(way, &frame, workspace, matches);
         workspace.frame = frame.recycle();
     }
 
-    fn judge_one_by_one(&self, choice: &Choice, frame: &Frame<'_>) -> Vec<u32> {
+    pub(crate) fn judge_one_by_one(&self, choice: &Choice, frame: &Frame<'_>) -> Vec<u32> {
         let holds = |place: &usize| {
             let rule = &self.program.rules[*place];
             let judged = catch_unwind(AssertUnwindSafe(|| reference::holds(&self.program, rule, frame)));
@@ -250,11 +251,11 @@ impl Detector for SigmaDetector {
         let way = self.way(&event.logsource, &mut workspace);
         if !way.choices.is_empty() {
             let fill = |frame: &mut Frame<'e>| fill_wanted_from_event(frame, &self.program.names, &way.wanted, event);
-            self.judge_filled(&way, fill, None, &mut workspace, &mut matches);
+            self.judge_filled(&way, fill, &mut workspace, &mut matches);
         }
         if view::shows(&event.logsource, event) {
             for AuditWay { form, way, .. } in self.audit.of(&event.logsource) {
-                self.judge_filled(way, |frame| form.fill(frame, event), None, &mut workspace, &mut matches);
+                self.judge_filled(way, |frame| form.fill(frame, event), &mut workspace, &mut matches);
             }
         }
         workspace.events += 1;

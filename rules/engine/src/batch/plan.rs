@@ -8,9 +8,11 @@ use beffroi_schema::fields::Kind;
 use beffroi_schema::{Category, Field};
 
 use crate::detector::{SigmaDetector, Workspace};
-use crate::eval::{FieldId, NO_SET, SetId, Values};
+use crate::eval::{FieldId, NO_SET, Reads, SetId, Values};
 use crate::view::Part;
 use crate::ways::{AuditWay, Way};
+
+use super::verdicts::Verdicts;
 
 /// Shapes that are remembered from batch to batch: an agent's batches have some dozens.
 const MAX_PLANS: usize = 256;
@@ -41,17 +43,52 @@ pub(super) struct Asked {
     /// All that is read of it.
     pub(super) whole: Readers,
     /// Who reads the texts of a list, by their place.
-    pub(super) arguments: Vec<Readers>,
+    pub(super) arguments: Vec<Arc<Readers>>,
     /// Who reads those behind.
     pub(super) rest: Readers,
 }
 
+/// Which columns the fields of a record come from.
+pub(super) struct Columns {
+    /// By field number: the column, from 1.
+    by_field: Vec<u8>,
+    all: Vec<u8>,
+}
+
+impl Columns {
+    fn new(names: usize, fields: impl Iterator<Item = (usize, Option<FieldId>)>) -> Self {
+        let mut columns = Self { by_field: vec![0; names], all: Vec::new() };
+        for (column, field) in fields {
+            // A shape has at most MAX_FIELDS columns: their places fit one byte.
+            let place = column as u8 + 1;
+            columns.all.push(place);
+            field.into_iter().for_each(|field| columns.by_field[field.index()] = place);
+        }
+        columns.all.dedup();
+        columns
+    }
+
+    /// The values that a rule reads of an event with these numbers. What is absent is absent in all events of the shape.
+    pub(super) fn values<'n>(&'n self, reads: &'n Reads, numbers: &'n [u64]) -> impl Iterator<Item = u64> + 'n {
+        let (fields, all): (&[FieldId], &[u8]) = match reads {
+            Reads::Fields(fields) => (fields, &[]),
+            Reads::Everything => (&[], &self.all),
+        };
+        let places = fields.iter().map(|field| self.by_field[field.index()]).chain(all.iter().copied());
+        places.filter_map(|place| numbers.get(usize::from(place).checked_sub(1)?).copied())
+    }
+}
+
 /// How events of one shape are judged.
 pub(super) struct Plan {
+    /// Its number among all that are remembered.
+    pub(super) number: u32,
     pub(super) way: Arc<Way>,
     /// Columns that rules read, and by which numbers.
     pub(super) columns: Vec<(usize, Option<FieldId>)>,
     pub(super) asked: Vec<Asked>,
+    /// By record: where its fields come from.
+    pub(super) records: Vec<Columns>,
     /// A bit for each record that is judged whatever is found.
     pub(super) always: u8,
     /// A bit for each record for which finds in values do not tell enough.
@@ -66,6 +103,7 @@ type Ground = (usize, Category, Kind);
 #[derive(Default)]
 pub(crate) struct Memory {
     pub(super) values: Values,
+    pub(super) verdicts: Verdicts,
     plans: HashMap<Shape, Arc<Plan>>,
     sets: HashMap<(Ground, Vec<Reader>), SetId>,
 }
@@ -74,6 +112,7 @@ impl Memory {
     /// Forgets what was found, for the next batch. Ways may be told by where they lie because plans hold them.
     pub(super) fn begin(&mut self) {
         self.values.begin();
+        self.verdicts.begin();
         if self.plans.len() > MAX_PLANS || self.sets.len() > MAX_SETS {
             self.plans.clear();
             self.sets.clear();
@@ -111,7 +150,9 @@ impl SigmaDetector {
         let ground = |column: usize| (Arc::as_ptr(&way) as usize, shape.logsource.category, shape.columns[column].kind);
         let memory = &mut workspace.batches;
         let asked = asked.map(|(column, readers)| asked_of(column, readers, ground(column), memory)).collect();
-        let mut plan = Plan { way, columns, asked, always: 0, blind: 0 };
+        let number = memory.plans.len() as u32;
+        let records = self.columns_of_records(shape, &columns, audit);
+        let mut plan = Plan { number, way, columns, asked, records, always: 0, blind: 0 };
         plan.always = u8::from(!plan.way.may_be_silent());
         // What a second column says under one name counts for nothing: a frame knows.
         let mut names = HashSet::new();
@@ -121,6 +162,16 @@ impl SigmaDetector {
             plan.blind |= u8::from(!audit.may_be_silent) << (at + 1);
         }
         plan
+    }
+
+    fn columns_of_records(&self, shape: &Shape, own: &[(usize, Option<FieldId>)], audit: &[AuditWay]) -> Vec<Columns> {
+        let names = self.program.names.len();
+        let column = |field: Field| shape.columns.iter().position(|column| column.name == ColumnName::Known(field));
+        let of_record = |audit: &AuditWay| {
+            let parts = audit.form.parts(|field| column(field).is_some());
+            Columns::new(names, parts.filter_map(|(field, own, _)| Some((column(own)?, field))))
+        };
+        [Columns::new(names, own.iter().copied())].into_iter().chain(audit.iter().map(of_record)).collect()
     }
 
     /// Who reads what an event says itself, by column.
@@ -154,19 +205,20 @@ impl SigmaDetector {
 
 fn asked_of(column: usize, readers: Vec<Reader>, ground: Ground, memory: &mut Memory) -> Asked {
     let (way, category, _) = ground;
-    let place = |reader: &Reader| if let Part::Argument(place) = reader.part { Some(place) } else { None };
-    let places = readers.iter().filter_map(place).max().map_or(0, |last| last + 1);
-    let mut of = |wanted: &dyn Fn(&Reader) -> bool| {
-        let some =
-            readers.iter().filter(|reader| wanted(reader)).map(|reader| Reader { part: text_part(reader.part), ..*reader });
-        memory.readers((way, category, Kind::Text), some.collect())
-    };
-    let arguments = (0..places).map(|at| of(&|reader| reader.part == Part::Argument(at) || reader.part == Part::Whole)).collect();
-    let rest = of(&|reader| reader.part == Part::Whole);
+    let rest: Vec<Reader> = readers.iter().copied().filter(|reader| reader.part == Part::Whole).collect();
+    // Of the texts of a list each is read whole.
+    let mut by_place: Vec<Vec<Reader>> = Vec::new();
+    for reader in &readers {
+        if let Part::Argument(place) = reader.part {
+            by_place.resize_with(by_place.len().max(place + 1), || rest.clone());
+            by_place[place].push(Reader { part: Part::Whole, ..*reader });
+        }
+    }
+    let mut arguments: Vec<Arc<Readers>> = Vec::with_capacity(by_place.len());
+    for readers in by_place {
+        let same = arguments.last().filter(|last| last.readers == readers).cloned();
+        arguments.push(same.unwrap_or_else(|| Arc::new(memory.readers((way, category, Kind::Text), readers))));
+    }
+    let rest = memory.readers((way, category, Kind::Text), rest);
     Asked { column, whole: memory.readers(ground, readers), arguments, rest }
-}
-
-/// Of the texts of a list each is read whole.
-fn text_part(part: Part) -> Part {
-    if let Part::Argument(_) = part { Part::Whole } else { part }
 }

@@ -186,27 +186,6 @@ impl Judge {
                 self.scan(scans, choice, frame, place, scratch);
             }
         }
-        self.matches_among(choice, program, frame, scratch)
-    }
-
-    /// The same where it is known which triggers make chosen rules be looked at.
-    pub(crate) fn matches_by<'s>(
-        &self,
-        choice: &Choice,
-        program: &Program,
-        frame: &Frame<'_>,
-        scratch: &'s mut Scratch,
-        triggers: impl Iterator<Item = u32>,
-    ) -> &'s [u32] {
-        scratch.begin(program, frame);
-        scratch.marks.call(program);
-        scratch.matches.clear();
-        triggers.for_each(|trigger| self.found(choice, trigger, &mut scratch.marks));
-        self.matches_among(choice, program, frame, scratch)
-    }
-
-    /// Those that match of the rules that are looked at.
-    fn matches_among<'s>(&self, choice: &Choice, program: &Program, frame: &Frame<'_>, scratch: &'s mut Scratch) -> &'s [u32] {
         scratch.marks.candidates.extend_from_slice(&choice.always);
         let candidates = std::mem::take(&mut scratch.marks.candidates);
         for candidate in &candidates {
@@ -217,6 +196,34 @@ impl Judge {
         scratch.marks.candidates = candidates;
         scratch.matches.sort_unstable();
         &scratch.matches
+    }
+
+    /// The rules that these triggers make be looked at, and those that always are.
+    pub(crate) fn candidates(
+        &self,
+        choice: &Choice,
+        program: &Program,
+        triggers: impl Iterator<Item = u32>,
+        scratch: &mut Scratch,
+    ) {
+        scratch.marks.call(program);
+        for trigger in triggers {
+            let rules = self.rules_of(self.triggers[trigger as usize]).iter().filter(|rule| choice.has(**rule));
+            rules.for_each(|rule| scratch.marks.look_at(*rule));
+        }
+        scratch.marks.candidates.extend_from_slice(&choice.always);
+    }
+
+    /// Gets ready to judge a frame in which these triggers stand.
+    pub(crate) fn begin(&self, program: &Program, frame: &Frame<'_>, triggers: impl Iterator<Item = u32>, scratch: &mut Scratch) {
+        scratch.begin(program, frame);
+        let proving = triggers.map(|trigger| self.triggers[trigger as usize]).filter(|trigger| trigger.proves);
+        proving.for_each(|trigger| scratch.marks.prove(trigger.atom));
+    }
+
+    /// Whether one rule holds of a frame that everything is ready for.
+    pub(crate) fn holds(program: &Program, rule: u32, frame: &Frame<'_>, scratch: &mut Scratch) -> bool {
+        program.lean.holds(rule as usize, &mut |atom| scratch.atom(program, frame, atom))
     }
 
     fn scan_of(&self, field: Option<FieldId>) -> Option<&Scan> {

@@ -61,4 +61,5 @@ pub use subject::{fill_from_event, fill_from_json, fill_wanted_from_event};
 pub use test::Test;
 pub use trace::{Node, trace};
 pub(crate) use values::{Find, NO_SET, SetId, Values};
+pub(crate) use wanted::Reads;
 pub use wanted::Wanted;

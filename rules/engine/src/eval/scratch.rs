@@ -115,6 +115,16 @@ impl Scratch {
         self.forms.begin_batch(false);
     }
 
+    /// The rules that are looked at; to be given back.
+    pub(crate) fn take_candidates(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.marks.candidates)
+    }
+
+    /// Gives memory back.
+    pub(crate) fn give_back(&mut self, candidates: Vec<u32>) {
+        self.marks.candidates = candidates;
+    }
+
     pub(super) fn begin(&mut self, program: &Program, frame: &Frame<'_>) {
         let is_new = self.forms.begin(frame);
         self.marks.begin(program, is_new);

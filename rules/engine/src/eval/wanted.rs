@@ -84,3 +84,24 @@ impl Wanted {
         field.is_some_and(|field| self.fields.get(field.index()) == Some(&true))
     }
 }
+
+/// What one rule reads of an event: nothing else decides whether it matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// The values of these fields.
+    Fields(Box<[FieldId]>),
+    /// Every text.
+    Everything,
+}
+
+impl Reads {
+    /// What a rule of a program reads.
+    pub(crate) fn of(program: &Program, rule: usize) -> Self {
+        let wanted = Wanted::by_rules(program, &[rule]);
+        if wanted.everything {
+            return Self::Everything;
+        }
+        let fields = wanted.fields.iter().zip(0..).filter(|(is_wanted, _)| **is_wanted);
+        Self::Fields(fields.map(|(_, field)| FieldId(field)).collect())
+    }
+}
