@@ -72,7 +72,7 @@ impl SigmaDetector {
         workspace: &mut Workspace,
         tell: &mut dyn FnMut(EventRef<'b>, Vec<RuleMatch>),
     ) {
-        workspace.scratch.begin_batch();
+        workspace.scratch.begin_batch(batch.size());
         workspace.batches.begin();
         let mut plans: Vec<Option<Planned<'_>>> = Vec::new();
         plans.resize_with(batch.shapes().len(), || None);

@@ -107,7 +107,7 @@ impl Open {
 }
 
 /// What of one of our own fields a field of an audit record says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     /// All of it; of a list each text.
     Whole,

@@ -7,8 +7,8 @@ use prost::Message;
 
 use super::others::{gap_in, heartbeat_in, host_in, seq_in, start_in};
 use super::packed::{Column, ColumnName, List, Packed, Piece, Row, Shape, signed};
-use super::reader::{Member, Reader, malformed};
-use super::sealed::{Envelope, announced, check_record_count};
+use super::reader::{MAX_VARINT, Member, Reader, malformed};
+use super::sealed::{Envelope, announced, check_record_count, limit as over};
 use super::{BatchError, Gap, Header, HostInfo, Record};
 use crate::event::{Category, Logsource, Product, Text};
 use crate::fields::{FIRST_EXTRA, Field, Kind};
@@ -46,9 +46,9 @@ impl Envelope {
         let mut opener = Opener::new(&raw, &mut parts)?;
         opener.add_events(self.header.first, &parts)?;
         let others = parts.others(self.header.first)?;
-        let Opener { strings, lists, shapes, rows, values, .. } = opener;
+        let Opener { strings, lists, listed, shapes, rows, values, .. } = opener;
         let host = parts.host()?;
-        let packed = Packed { host, strings, lists, shapes, rows, values, others, raw };
+        let packed = Packed { host, strings, lists, listed, shapes, rows, values, others, raw };
         check_numbers(&self.header, &packed)?;
         Ok(packed)
     }
@@ -93,9 +93,14 @@ struct Parts<'a> {
     heartbeats: Vec<&'a [u8]>,
 }
 
+/// Bytes of a body for each string, roughly; few bodies have less.
+const BYTES_A_STRING: usize = 32;
+
 impl<'a> Parts<'a> {
     fn of(raw: &'a [u8]) -> Result<Self, BatchError> {
-        let (mut parts, mut reader) = (Self::default(), Reader::new(raw));
+        // Most of a body are strings, so that the list of them seldom grows.
+        let strings = Vec::with_capacity((raw.len() / BYTES_A_STRING).min(MAX_VALUES));
+        let (mut parts, mut reader) = (Self { strings, ..Self::default() }, Reader::new(raw));
         while let Some((number, member)) = reader.member()? {
             let Member::Bytes(bytes) = member else {
                 // Members of a later version may be of any kind, those of this one are not.
@@ -168,8 +173,12 @@ struct Opener {
     shapes: Vec<Shape>,
     rows: Vec<Row>,
     values: Vec<u64>,
-    /// Strings of lists and fields of shapes so far.
-    listed: usize,
+    /// Strings of all lists.
+    listed: Vec<u32>,
+    /// Numbers of the list in hand.
+    numbers: Vec<u64>,
+    /// Fields of all shapes.
+    fields: usize,
     /// Text of all values so far, counted as often as it is named.
     expanded: usize,
 }
@@ -182,11 +191,13 @@ impl Opener {
             shapes: Vec::with_capacity(parts.shapes.len()),
             rows: Vec::with_capacity(parts.events.len()),
             values: Vec::new(),
-            listed: 0,
+            listed: Vec::new(),
+            numbers: Vec::new(),
+            fields: 0,
             expanded: 0,
         };
         for (index, list) in parts.lists.iter().enumerate() {
-            let list = opener.list(message(list)?, index)?;
+            let list = opener.list(list, index)?;
             opener.lists.push(list);
         }
         let names = names_in(&parts.names)?;
@@ -197,21 +208,35 @@ impl Opener {
         Ok(opener)
     }
 
-    fn list(&mut self, list: proto::TextList, index: usize) -> Result<List, BatchError> {
-        over("one list", list.strings.len(), MAX_LIST)?;
-        self.listed += list.strings.len();
-        over("values of the batch", self.listed, MAX_VALUES)?;
-        let mut bytes = 0;
-        for number in &list.strings {
-            bytes += self.string(u64::from(*number), index)?.len();
+    fn list(&mut self, list: &[u8], index: usize) -> Result<List, BatchError> {
+        let (mut reader, mut numbers) = (Reader::new(list), std::mem::take(&mut self.numbers));
+        numbers.clear();
+        while let Some(member) = reader.member()? {
+            match member {
+                (1, Member::Number(number)) => numbers.push(number),
+                (1, Member::Bytes(packed)) => {
+                    over("one list", packed.len() / MAX_VARINT, MAX_LIST)?;
+                    Reader::new(packed).numbers(&mut numbers)?;
+                }
+                (1, _) => return Err(malformed("a string of a list is of another kind")),
+                _ => {}
+            }
         }
-        Ok(List::new(list.strings, bytes))
+        over("one list", numbers.len(), MAX_LIST)?;
+        over("values of the batch", self.listed.len() + numbers.len(), MAX_VALUES)?;
+        let (start, mut bytes) = (self.listed.len(), 0);
+        for number in &numbers {
+            bytes += self.string(*number, index)?.len();
+            self.listed.push(*number as u32);
+        }
+        self.numbers = numbers;
+        Ok(List::new(start..self.listed.len(), bytes))
     }
 
     fn shape(&mut self, raw: &[u8], shape: &proto::Shape, names: &Names, index: usize) -> Result<Shape, BatchError> {
         over("the fields of one event", shape.fields.len(), MAX_FIELDS)?;
-        self.listed += shape.fields.len();
-        over("values of the batch", self.listed, MAX_VALUES)?;
+        self.fields += shape.fields.len();
+        over("values of the batch", self.listed.len() + self.fields, MAX_VALUES)?;
         let service = match shape.service {
             0 => None,
             number => {
@@ -252,13 +277,16 @@ impl Opener {
                     (1, Member::Number(number)) => row.shape = u32::try_from(number).unwrap_or(u32::MAX),
                     (2, Member::Number(distance)) => row.seq = distance,
                     (3, Member::Number(number)) => row.ts = signed(number),
-                    (4, Member::Bytes(packed)) => Reader::new(packed).numbers(&mut self.values)?,
+                    (4, Member::Bytes(packed)) => {
+                        over("the fields of one event", packed.len() / MAX_VARINT, MAX_FIELDS)?;
+                        Reader::new(packed).numbers(&mut self.values)?;
+                    }
                     (4, Member::Number(number)) => self.values.push(number),
                     (1..=4, _) => return Err(malformed("a member of an event is of another kind")),
                     _ => {}
                 }
             }
-            over("values of the batch", self.values.len() + self.listed, MAX_VALUES)?;
+            over("values of the batch", self.values.len() + self.listed.len() + self.fields, MAX_VALUES)?;
             ts = ts.wrapping_add(row.ts);
             self.check(&row, index)?;
             self.rows.push(Row { seq: seq_in(first, row.seq, index)?, ts, ..row });
@@ -304,10 +332,6 @@ fn known(number: u32) -> Option<(Field, Kind)> {
     }
     let field = Field(number as u16);
     field.info().map(|info| (field, info.kind))
-}
-
-pub(super) fn over(what: &'static str, got: usize, limit: usize) -> Result<(), BatchError> {
-    if got > limit { Err(BatchError::TooLarge { what, got: got as u64, limit: limit as u64 }) } else { Ok(()) }
 }
 
 /// Fields that a body names itself, by number.

@@ -1,6 +1,6 @@
 //! Records that are no events, and the host, as protobuf messages read within limits.
 
-use super::decode::over;
+use super::sealed::limit as over;
 use super::{BatchError, EpochStart, Evicted, Gap, GapReason, Heartbeat, HookState, HostInfo, PreviousEpoch, StreamHead};
 use crate::ids::{BatchHash, Epoch, Stream};
 use crate::proto;

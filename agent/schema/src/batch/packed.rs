@@ -1,6 +1,7 @@
 //! A body as it was sent: every string once, events as numbers. Checked whole when it is opened, so that reading events
 //! cannot fail: the bytes come from a host that may be hostile, even though its signature holds.
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use super::{HostInfo, Record};
@@ -15,6 +16,8 @@ pub struct Packed {
     pub(super) raw: Vec<u8>,
     pub(super) strings: Vec<Piece>,
     pub(super) lists: Vec<List>,
+    /// Strings of all lists, one list after the other.
+    pub(super) listed: Vec<u32>,
     pub(super) shapes: Vec<Shape>,
     pub(super) rows: Vec<Row>,
     pub(super) values: Vec<u64>,
@@ -44,16 +47,17 @@ impl Piece {
 /// One list of the dictionary.
 #[derive(Debug, Clone)]
 pub(super) struct List {
-    /// Its strings.
-    pub(super) numbers: Vec<u32>,
+    /// Its strings, in `listed`.
+    start: u32,
+    end: u32,
     /// Bytes of them all.
     pub(super) bytes: usize,
     texts: OnceLock<Arc<[Text]>>,
 }
 
 impl List {
-    pub(super) fn new(numbers: Vec<u32>, bytes: usize) -> Self {
-        Self { numbers, bytes, texts: OnceLock::new() }
+    pub(super) fn new(places: Range<usize>, bytes: usize) -> Self {
+        Self { start: places.start as u32, end: places.end as u32, bytes, texts: OnceLock::new() }
     }
 }
 
@@ -213,6 +217,15 @@ impl Packed {
         TextRef { bytes: &self.raw[piece.start as usize..piece.end as usize], number: Some(number) }
     }
 
+    fn strings_of(&self, list: &List) -> &[u32] {
+        &self.listed[list.start as usize..list.end as usize]
+    }
+
+    /// How many bytes it has, its texts and all that is said of them.
+    pub fn size(&self) -> usize {
+        self.raw.len()
+    }
+
     /// The string as something that events share.
     pub(super) fn shared(&self, number: u32) -> Text {
         let make = || Text::from(self.text(number).bytes);
@@ -258,7 +271,9 @@ impl<'a> EventRef<'a> {
             Kind::Uint => ValueRef::Uint(value),
             Kind::Int => ValueRef::Int(signed(value)),
             Kind::Bool => ValueRef::Bool(value != 0),
-            Kind::List => ValueRef::List(ListRef::Packed(self.packed, &self.packed.lists[value as usize].numbers)),
+            Kind::List => {
+                ValueRef::List(ListRef::Packed(self.packed, self.packed.strings_of(&self.packed.lists[value as usize])))
+            }
         }
     }
 
@@ -292,7 +307,7 @@ impl<'a> EventRef<'a> {
             Kind::Bool => Value::Bool(value != 0),
             Kind::List => {
                 let list = &self.packed.lists[value as usize];
-                let make = || list.numbers.iter().map(|number| self.packed.shared(*number)).collect();
+                let make = || self.packed.strings_of(list).iter().map(|number| self.packed.shared(*number)).collect();
                 Value::List(list.texts.get_or_init(make).clone())
             }
         }

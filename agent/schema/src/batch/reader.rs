@@ -123,7 +123,7 @@ fn joined(word: u64) -> u64 {
 }
 
 /// Bytes of the longest varint: 64 bits, seven in each byte.
-const MAX_VARINT: usize = 10;
+pub(super) const MAX_VARINT: usize = 10;
 
 pub(super) fn malformed(why: &str) -> BatchError {
     BatchError::Malformed(why.to_string())

@@ -78,7 +78,7 @@ impl Envelope {
     }
 }
 
-fn limit(what: &'static str, got: usize, limit: usize) -> Result<(), BatchError> {
+pub(super) fn limit(what: &'static str, got: usize, limit: usize) -> Result<(), BatchError> {
     if got > limit { Err(BatchError::TooLarge { what, got: got as u64, limit: limit as u64 }) } else { Ok(()) }
 }
 

@@ -1,6 +1,5 @@
 //! How events of one shape are judged: which of their columns hold something that rules are chosen by, and who reads it.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use beffroi_schema::batch::{Column, ColumnName, Shape};
@@ -8,7 +7,7 @@ use beffroi_schema::fields::Kind;
 use beffroi_schema::{Category, Field};
 
 use crate::detector::{SigmaDetector, Workspace};
-use crate::eval::{FieldId, NO_SET, Reads, SetId, Values};
+use crate::eval::{FieldId, NO_SET, Names, Reads, SetId, Table, Values};
 use crate::view::Part;
 use crate::ways::{AuditWay, Way};
 
@@ -20,7 +19,7 @@ const MAX_PLANS: usize = 256;
 const MAX_SETS: usize = 1 << 14;
 
 /// Who reads a value: the record that the event is judged as, from 0, and the judge among those of its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reader {
     pub(super) record: u8,
     pub(super) judge: u8,
@@ -104,8 +103,8 @@ type Ground = (usize, Category, Kind);
 pub(crate) struct Memory {
     pub(super) values: Values,
     pub(super) verdicts: Verdicts,
-    plans: HashMap<Shape, Arc<Plan>>,
-    sets: HashMap<(Ground, Vec<Reader>), SetId>,
+    plans: Found<Shape, Arc<Plan>>,
+    sets: Found<(Ground, Vec<Reader>), ()>,
 }
 
 impl Memory {
@@ -113,26 +112,80 @@ impl Memory {
     pub(super) fn begin(&mut self) {
         self.values.begin();
         self.verdicts.begin();
-        if self.plans.len() > MAX_PLANS || self.sets.len() > MAX_SETS {
-            self.plans.clear();
-            self.sets.clear();
+        if self.plans.things.len() > MAX_PLANS || self.sets.things.len() > MAX_SETS {
+            self.plans = Found::default();
+            self.sets = Found::default();
         }
     }
 
     fn readers(&mut self, ground: Ground, readers: Vec<Reader>) -> Readers {
-        let next = SetId::try_from(self.sets.len()).unwrap_or(NO_SET);
-        let set = if next == NO_SET { NO_SET } else { *self.sets.entry((ground, readers.clone())).or_insert(next) };
-        Readers { set, readers }
+        let hash = readers.iter().fold(hash_of_ground(ground), |hash, reader| reader.mix(hash));
+        let is_it = |known: &(Ground, Vec<Reader>)| known.0 == ground && known.1 == readers;
+        let place = self.sets.place(hash, is_it).unwrap_or_else(|| self.sets.put(hash, (ground, readers.clone()), ()));
+        Readers { set: SetId::try_from(place).unwrap_or(NO_SET), readers }
     }
+}
+
+/// Things in the order in which they were put in, found by a hash that the caller makes.
+struct Found<K, T> {
+    table: Table,
+    things: Vec<(K, T)>,
+}
+
+impl<K, T> Default for Found<K, T> {
+    fn default() -> Self {
+        Self { table: Table::default(), things: Vec::new() }
+    }
+}
+
+impl<K, T> Found<K, T> {
+    fn place(&self, hash: u64, is_it: impl Fn(&K) -> bool) -> Option<usize> {
+        self.table.find_one(hash, |place| is_it(&self.things[place as usize].0)).map(|place| place as usize)
+    }
+
+    fn put(&mut self, hash: u64, key: K, thing: T) -> usize {
+        self.table.insert(hash, self.things.len() as u32);
+        self.things.push((key, thing));
+        self.things.len() - 1
+    }
+}
+
+fn mix(hash: u64, word: u64) -> u64 {
+    (hash.rotate_left(29) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn hash_of_ground((way, category, kind): Ground) -> u64 {
+    mix(mix(0, way as u64), u64::from(category.number()) << 8 | kind as u64)
+}
+
+impl Reader {
+    fn mix(&self, hash: u64) -> u64 {
+        let part = match self.part {
+            Part::Whole => 0,
+            Part::BaseName => 1,
+            Part::Count => 2,
+            Part::Argument(place) => 3 + place as u64,
+        };
+        let field = self.field.map_or(u64::from(u32::MAX), |field| field.index() as u64);
+        mix(hash, part << 48 ^ u64::from(self.record) << 40 ^ u64::from(self.judge) << 32 ^ field)
+    }
+}
+
+fn hash_of_shape(shape: &Shape) -> u64 {
+    shape.columns.iter().fold(mix(1, shape.logsource.category.number().into()), |hash, column| match &column.name {
+        ColumnName::Known(field) => mix(hash, field.0.into()),
+        ColumnName::Extra(name) => mix(hash, Names::hash(name.as_bytes())),
+    })
 }
 
 impl SigmaDetector {
     pub(super) fn plan(&self, shape: &Shape, audit: &[AuditWay], workspace: &mut Workspace) -> Arc<Plan> {
-        if let Some(plan) = workspace.batches.plans.get(shape) {
-            return plan.clone();
+        let hash = hash_of_shape(shape);
+        if let Some(place) = workspace.batches.plans.place(hash, |known| known == shape) {
+            return workspace.batches.plans.things[place].1.clone();
         }
         let plan = Arc::new(self.new_plan(shape, audit, workspace));
-        workspace.batches.plans.insert(shape.clone(), plan.clone());
+        workspace.batches.plans.put(hash, shape.clone(), plan.clone());
         plan
     }
 
@@ -150,13 +203,14 @@ impl SigmaDetector {
         let ground = |column: usize| (Arc::as_ptr(&way) as usize, shape.logsource.category, shape.columns[column].kind);
         let memory = &mut workspace.batches;
         let asked = asked.map(|(column, readers)| asked_of(column, readers, ground(column), memory)).collect();
-        let number = memory.plans.len() as u32;
+        let number = memory.plans.things.len() as u32;
         let records = self.columns_of_records(shape, &columns, audit);
         let mut plan = Plan { number, way, columns, asked, records, always: 0, blind: 0 };
         plan.always = u8::from(!plan.way.may_be_silent());
         // What a second column says under one name counts for nothing: a frame knows.
-        let mut names = HashSet::new();
-        plan.blind = u8::from(!plan.columns.iter().flat_map(|(_, field)| field).all(|field| names.insert(*field)));
+        let mut names: Vec<FieldId> = plan.columns.iter().filter_map(|(_, field)| *field).collect();
+        names.sort_unstable();
+        plan.blind = u8::from(names.windows(2).any(|pair| pair[0] == pair[1]));
         for (at, audit) in audit.iter().enumerate() {
             plan.always |= u8::from(!audit.way.may_be_silent()) << (at + 1);
             plan.blind |= u8::from(!audit.may_be_silent) << (at + 1);

@@ -46,12 +46,12 @@ impl Judge {
             return;
         }
         let string = text.number.filter(|_| scratch.is_batch);
-        let row = string.and_then(|string| Some((scratch.dictionary.row(numbers(scans))?, string)));
-        if let Some(triggers) = row.and_then(|(row, string)| scratch.dictionary.find(row, string)) {
+        let numbers = numbers(scans);
+        if let Some(triggers) = string.and_then(|string| scratch.dictionary.find(numbers, string)) {
             return self.tell_chosen(choice, triggers, tell);
         }
         self.look_into(scans, Datum::Text(text.bytes), string, scratch);
-        row.into_iter().for_each(|(row, string)| scratch.dictionary.keep(row, string, &scratch.told));
+        string.into_iter().for_each(|string| scratch.dictionary.keep(numbers, string, &scratch.told));
         self.tell_chosen(choice, &scratch.told, tell);
     }
 

@@ -13,6 +13,12 @@ const SIGMA: char = '\u{3a3}';
 /// Appends a text in lower case, bad UTF-8 replaced, as [`fold`] makes it. True when all of it is ASCII.
 pub(crate) fn push_folded(text: &[u8], is_escaped: bool, out: &mut Vec<u8>) -> bool {
     let start = out.len();
+    if !is_escaped {
+        if push_ascii(text, out) {
+            return true;
+        }
+        out.truncate(start);
+    }
     // What is written is at no place longer than what was read; a chunk may reach beyond.
     out.resize(start + text.len() + WIDTH, 0);
     match write_folded(text, is_escaped, &mut out[start..]) {
@@ -26,6 +32,21 @@ pub(crate) fn push_folded(text: &[u8], is_escaped: bool, out: &mut Vec<u8>) -> b
             false
         }
     }
+}
+
+/// Appends a text in lower case; false where it is not all ASCII, and then what was appended is part of it.
+fn push_ascii(text: &[u8], out: &mut Vec<u8>) -> bool {
+    let (chunks, rest) = text.as_chunks::<WIDTH>();
+    out.reserve(text.len());
+    for chunk in chunks.iter().map(simd::Chunk::of) {
+        if chunk.beyond_ascii() != 0 {
+            return false;
+        }
+        out.extend_from_slice(&chunk.lower());
+    }
+    let last = simd::at(text, text.len() - rest.len());
+    out.extend_from_slice(last.lower().get(..rest.len()).unwrap_or_default());
+    last.beyond_ascii() == 0
 }
 
 /// Writes the folded text: its length, and whether all of it is ASCII. None for what is not folded letter by letter.

@@ -77,13 +77,17 @@ const KEPT: usize = 1 << 22;
 const MAX_TEXT: usize = 1 << 24;
 
 impl Forms {
-    /// Gets ready for frames of one batch, or for frames of none.
-    pub(crate) fn begin_batch(&mut self, is_batch: bool) {
+    /// Gets ready for frames of one batch, whose strings have at most so many bytes, or for frames of none.
+    pub(crate) fn begin_batch(&mut self, is_batch: bool, size: usize) {
         self.numbered.begin();
         self.is_batch = is_batch;
         self.stamp = 0;
         self.text.clear();
         self.text.shrink_to(KEPT);
+        if self.text.capacity() < size.min(KEPT) {
+            // Nothing of what it held is worth a copy.
+            self.text = Vec::with_capacity(size.min(KEPT));
+        }
     }
 
     /// Gets ready for a frame; what is known of the same one is kept. True when it is another one.

@@ -290,14 +290,13 @@ impl Judge {
     #[inline]
     fn scan_numbered(&self, scans: Scans<'_>, choice: &Choice, frame: &Frame<'_>, value: (usize, u32), scratch: &mut Scratch) {
         let (place, string) = value;
-        let row = scratch.dictionary.row(numbers(scans));
         let Scratch { dictionary, marks, .. } = scratch;
-        match row.and_then(|row| dictionary.find(row, string)) {
+        match dictionary.find(numbers(scans), string) {
             Some(triggers) => triggers.iter().for_each(|trigger| self.found(choice, *trigger, marks)),
             None => {
                 self.scan_anew(scans, choice, frame, place, scratch);
                 let Scratch { dictionary, told, .. } = scratch;
-                row.into_iter().for_each(|row| dictionary.keep(row, string, told));
+                dictionary.keep(numbers(scans), string, told);
             }
         }
     }

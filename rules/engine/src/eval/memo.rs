@@ -5,7 +5,7 @@
 //! gains nothing but that they are scanned. A value counts as known only when all of its bytes are the same.
 
 use super::hash::hash;
-use super::numbered::Numbered;
+use super::program::AtomId;
 
 /// Places, each of one value in one scan.
 const PLACES: usize = 4_096;
@@ -83,71 +83,111 @@ impl Memo {
     }
 }
 
-/// Scans whose finds in the strings of a batch are kept: one for each field that rules look at, and a few for keywords.
-const MAX_ROWS: usize = 256;
+/// Places of [`Dictionary`], as a power of two.
+const STRINGS_BITS: u32 = 12;
 /// Finds that are kept of one batch: its strings have one in a hundred values or so; strings made of nothing but finds are
 /// searched each time.
 const MAX_KEPT: usize = 1 << 20;
 
-/// What scans found in the strings of the batch in hand.
+/// What scans found in the strings of the batch in hand. The newest stays where two share a place.
 #[derive(Debug, Default)]
 pub(crate) struct Dictionary {
-    rows: Vec<Numbered<(u32, u32)>>,
-    /// By hash of the scans: their numbers, and their place in `rows`.
-    slots: Vec<((u32, u32), u32)>,
+    /// From 1; it begins anew after four thousand million batches, and then all is wiped.
+    batch: u32,
+    places: Vec<Searched>,
     /// What was found, one string after the other.
     triggers: Vec<u32>,
+}
+
+/// Scans that looked into a string, and where their finds are.
+#[derive(Debug, Clone, Copy, Default)]
+struct Searched {
+    batch: u32,
+    scans: (u32, u32),
+    string: u32,
+    first: u32,
+    end: u32,
 }
 
 impl Dictionary {
     /// Forgets all, for the next batch.
     pub(crate) fn begin(&mut self) {
-        self.rows.iter_mut().for_each(Numbered::begin);
         self.triggers.clear();
+        self.places.resize(1 << STRINGS_BITS, Searched::default());
+        self.batch = self.batch.checked_add(1).unwrap_or_else(|| {
+            self.places.fill(Searched::default());
+            1
+        });
     }
 
-    /// Where finds of these scans are kept; none when there are too many scans.
     #[inline]
-    pub(crate) fn row(&mut self, scans: (u32, u32)) -> Option<usize> {
-        self.slots.resize(2 * MAX_ROWS, ((0, 0), 0));
-        let mut slot = (scans.0.wrapping_mul(31) ^ scans.1) as usize % (2 * MAX_ROWS);
-        loop {
-            let (known, row) = self.slots[slot];
-            if known == scans {
-                return Some(row as usize);
-            }
-            if known == (0, 0) {
-                return self.new_row(scans, slot);
-            }
-            slot = (slot + 1) % (2 * MAX_ROWS);
-        }
-    }
-
-    #[cold]
-    fn new_row(&mut self, scans: (u32, u32), slot: usize) -> Option<usize> {
-        if self.rows.len() == MAX_ROWS {
-            return None;
-        }
-        self.slots[slot] = (scans, self.rows.len() as u32);
-        self.rows.push(Numbered::default());
-        Some(self.rows.len() - 1)
+    fn place(scans: (u32, u32), string: u32) -> usize {
+        let key = (u64::from(scans.0) << 32 | u64::from(scans.1)).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(string);
+        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - STRINGS_BITS)) as usize
     }
 
     /// What is found in a string, if that is known.
     #[inline]
-    pub(crate) fn find(&self, row: usize, string: u32) -> Option<&[u32]> {
-        let (first, end) = self.rows[row].get(string)?;
-        self.triggers.get(first as usize..end as usize)
+    pub(crate) fn find(&self, scans: (u32, u32), string: u32) -> Option<&[u32]> {
+        let known = self.places.get(Self::place(scans, string))?;
+        let is_it = (known.batch, known.scans, known.string) == (self.batch, scans, string);
+        if is_it { self.triggers.get(known.first as usize..known.end as usize) } else { None }
     }
 
     /// Keeps what was found.
-    pub(crate) fn keep(&mut self, row: usize, string: u32, triggers: &[u32]) {
+    pub(crate) fn keep(&mut self, scans: (u32, u32), string: u32, triggers: &[u32]) {
         let first = self.triggers.len() as u32;
         if self.triggers.len() + triggers.len() > MAX_KEPT {
             return;
         }
         self.triggers.extend_from_slice(triggers);
-        self.rows[row].put(string, (first, self.triggers.len() as u32));
+        let end = self.triggers.len() as u32;
+        if let Some(place) = self.places.get_mut(Self::place(scans, string)) {
+            *place = Searched { batch: self.batch, scans, string, first, end };
+        }
+    }
+}
+
+/// Places of [`Held`], as a power of two.
+const HELD_BITS: u32 = 12;
+
+/// Which atoms hold of which strings of the batch in hand. The newest stays where two share a place.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// From 1; it begins anew after four thousand million batches, and then all is wiped.
+    batch: u32,
+    /// Batch, atom and string, and what came out.
+    places: Vec<([u32; 3], bool)>,
+}
+
+impl Held {
+    /// Forgets all, for the next batch.
+    pub(crate) fn begin(&mut self) {
+        self.places.resize(1 << HELD_BITS, ([0; 3], false));
+        self.batch = self.batch.checked_add(1).unwrap_or_else(|| {
+            self.places.fill(([0; 3], false));
+            1
+        });
+    }
+
+    #[inline]
+    fn place(atom: AtomId, string: u32) -> usize {
+        let key = u64::from(atom.0) << 32 | u64::from(string);
+        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - HELD_BITS)) as usize
+    }
+
+    /// Whether an atom holds of a string, if that is known.
+    #[inline]
+    pub(crate) fn get(&self, atom: AtomId, string: u32) -> Option<bool> {
+        let (known, held) = self.places.get(Self::place(atom, string))?;
+        (*known == [self.batch, atom.0, string]).then_some(*held)
+    }
+
+    /// Remembers it.
+    #[inline]
+    pub(crate) fn put(&mut self, atom: AtomId, string: u32, held: bool) {
+        let known = [self.batch, atom.0, string];
+        self.places.get_mut(Self::place(atom, string)).into_iter().for_each(|place| *place = (known, held));
     }
 }
 
@@ -161,14 +201,31 @@ mod tests {
         for batch in 0..3 {
             dictionary.begin();
             for scans in [(1, 0), (0, 1), (5, 3), (513, 0)] {
-                let row = dictionary.row(scans).unwrap();
-                assert_eq!(dictionary.find(row, 4), None, "{batch} {scans:?}");
-                dictionary.keep(row, 4, &[scans.0, scans.1, batch]);
-                assert_eq!(dictionary.find(row, 4), Some(&[scans.0, scans.1, batch][..]));
+                assert_eq!(dictionary.find(scans, 4), None, "{batch} {scans:?}");
+                dictionary.keep(scans, 4, &[scans.0, scans.1, batch]);
+                assert_eq!(dictionary.find(scans, 4), Some(&[scans.0, scans.1, batch][..]));
+                assert_eq!(dictionary.find(scans, 5), None);
             }
         }
-        assert!((10..MAX_ROWS as u32 + 6).all(|scan| dictionary.row((scan, 9)).is_some()));
-        assert_eq!(dictionary.row((9_999, 9)), None);
+        dictionary.batch = u32::MAX;
+        dictionary.begin();
+        assert_eq!((dictionary.batch, dictionary.find((1, 0), 4)), (1, None));
+    }
+
+    #[test]
+    fn whether_an_atom_holds_is_known_of_its_string_alone_and_in_its_batch() {
+        let mut held = Held::default();
+        for batch in 0..3 {
+            held.begin();
+            for (atom, string) in [(0, 0), (0, 1), (1, 0), (7, 7)] {
+                assert_eq!(held.get(AtomId(atom), string), None, "{batch}");
+                held.put(AtomId(atom), string, batch == 1);
+                assert_eq!(held.get(AtomId(atom), string), Some(batch == 1));
+            }
+        }
+        held.batch = u32::MAX;
+        held.begin();
+        assert_eq!((held.batch, held.get(AtomId(7), 7)), (1, None));
     }
 
     #[test]

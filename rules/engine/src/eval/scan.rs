@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use beffroi_simd as simd;
+
 use super::filter::{Filter, GRAM};
 use super::forms::{Form, Forms};
 use super::hash::{Table, hash};
@@ -98,26 +100,56 @@ fn spread(word: u64) -> u64 {
 struct Pairs {
     bits: Vec<u64>,
     table: Table,
+    /// All pairs, where they are few enough to be looked for one by one.
+    few: Vec<[u8; 2]>,
 }
+
+/// Pairs that are looked for one by one, each in sixteen places at a time.
+const FEW_PAIRS: usize = 5;
 
 impl Pairs {
     fn new(pairs: &[(u32, u32)]) -> Self {
-        let mut made = Self { bits: Vec::new(), table: Table::default() };
+        let mut made = Self::default();
         if !pairs.is_empty() {
             made.bits.resize((1 << 16) / 64, 0);
             pairs.iter().for_each(|(pair, _)| made.bits[(pair >> 6) as usize & 1023] |= 1 << (pair & 63));
             made.table = Table::new(&pairs.iter().map(|(pair, number)| (key(*pair), *number)).collect::<Vec<_>>());
+            made.few = pairs.iter().map(|(pair, _)| (*pair as u16).to_le_bytes()).collect();
+            made.few.sort_unstable();
+            made.few.dedup();
+            if made.few.len() > FEW_PAIRS {
+                made.few.clear();
+            }
         }
         made
     }
 
     /// Tells where a text may stand.
     fn each(&self, value: &[u8], mut tell: impl FnMut(usize, u32)) {
+        if !self.few.is_empty() {
+            return self.each_of_few(value, tell);
+        }
         let Some(bits) = self.bits.first_chunk::<1024>() else { return };
         for (at, window) in value.windows(2).enumerate() {
             let pair = gram::<2>(window);
             if bits[(pair >> 6) as usize & 1023] >> (pair & 63) & 1 == 1 {
                 self.table.find(key(pair)).for_each(|number| tell(at, number));
+            }
+        }
+    }
+}
+
+impl Pairs {
+    fn each_of_few(&self, value: &[u8], mut tell: impl FnMut(usize, u32)) {
+        for start in (0..value.len()).step_by(simd::WIDTH) {
+            let (here, behind) = (simd::at(value, start), simd::at(value, start + 1));
+            for pair in &self.few {
+                let mut places = here.equal(pair[0]) & behind.equal(pair[1]);
+                while places != 0 {
+                    let at = start + places.trailing_zeros() as usize;
+                    self.table.find(key(gram::<2>(pair))).for_each(|number| tell(at, number));
+                    places &= places - 1;
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use super::detail::Truth;
 use super::forms::Forms;
 use super::frame::Datum;
 use super::frame::Frame;
-use super::memo::{Dictionary, Memo};
+use super::memo::{Dictionary, Held, Memo};
 use super::pattern::Pattern;
 use super::program::{Atom, AtomId, Program, Scope};
 use super::reference::{atom_holds, trip};
@@ -21,6 +21,7 @@ pub struct Scratch {
     /// Numbers of strings are those of one batch.
     pub(super) is_batch: bool,
     pub(super) dictionary: Dictionary,
+    held: Held,
     /// Triggers of the value that was scanned last.
     pub(super) told: Vec<u32>,
     pub(super) matches: Vec<u32>,
@@ -102,17 +103,18 @@ impl Truth for Known<'_, '_> {
 }
 
 impl Scratch {
-    /// Until [`Scratch::end_batch`], all frames with numbered strings are of one batch.
-    pub(crate) fn begin_batch(&mut self) {
+    /// Until [`Scratch::end_batch`], all frames with numbered strings are of one batch, which has so many bytes.
+    pub(crate) fn begin_batch(&mut self, size: usize) {
         self.is_batch = true;
         self.dictionary.begin();
-        self.forms.begin_batch(true);
+        self.held.begin();
+        self.forms.begin_batch(true, size);
     }
 
     /// Frames are of no batch any more.
     pub(crate) fn end_batch(&mut self) {
         self.is_batch = false;
-        self.forms.begin_batch(false);
+        self.forms.begin_batch(false, 0);
     }
 
     /// The rules that are looked at; to be given back.
@@ -136,9 +138,29 @@ impl Scratch {
         if mark >> 1 == self.marks.frame {
             return mark & 1 == 1;
         }
-        let held = self.judge_atom(&program.atoms[id.index()], frame);
+        let held = match self.string_of(&program.atoms[id.index()], frame) {
+            Some(string) => self.judge_string(program, frame, id, string),
+            None => self.judge_atom(&program.atoms[id.index()], frame),
+        };
         self.marks.judged[id.index()] = self.marks.frame << 1 | u32::from(held);
         held
+    }
+
+    /// The string of the batch in hand that alone decides whether an atom holds.
+    fn string_of(&self, atom: &Atom, frame: &Frame<'_>) -> Option<u32> {
+        let Scope::Field(field) = atom.scope else { return None };
+        let places = frame.places(field);
+        let is_one =
+            self.is_batch && places.len() == 1 && !matches!(atom.test, Test::Null | Test::Exists(_) | Test::Reference { .. });
+        if is_one { frame.number(places.start) } else { None }
+    }
+
+    fn judge_string(&mut self, program: &Program, frame: &Frame<'_>, id: AtomId, string: u32) -> bool {
+        self.held.get(id, string).unwrap_or_else(|| {
+            let held = self.judge_atom(&program.atoms[id.index()], frame);
+            self.held.put(id, string, held);
+            held
+        })
     }
 
     fn judge_atom(&mut self, atom: &Atom, frame: &Frame<'_>) -> bool {
