@@ -32,12 +32,38 @@ fn ending(text: &[u8], length: usize) -> [u8; WIDTH] {
 /// Whether a text is ASCII: quicker than the library's for short ones.
 #[inline]
 pub fn is_ascii(text: &[u8]) -> bool {
-    let (chunks, rest) = text.as_chunks::<WIDTH>();
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    let (chunks, short) = rest.as_chunks::<WIDTH>();
     let is_rest = || match text.last_chunk::<WIDTH>() {
         Some(last) => Chunk::of(last).beyond_ascii() == 0,
-        None => rest.is_ascii(),
+        None => short.is_ascii(),
     };
-    chunks.iter().all(|chunk| Chunk::of(chunk).beyond_ascii() == 0) && is_rest()
+    blocks.iter().all(is_block_ascii) && chunks.iter().all(|chunk| Chunk::of(chunk).beyond_ascii() == 0) && is_rest()
+}
+
+/// One question for all chunks of a block.
+#[inline(always)]
+fn is_block_ascii(block: &[u8; BLOCK]) -> bool {
+    let (parts, _) = block.as_chunks::<WIDTH>();
+    parts.iter().map(Chunk::of).reduce(Chunk::or).is_none_or(|any| any.beyond_ascii() == 0)
+}
+
+/// Whether some byte between two places of a text is beyond ASCII, or two neighbours there are letters from this one on,
+/// whatever their case.
+#[inline]
+pub fn has_pair_from(letter: u8, text: &[u8], from: usize, to: usize) -> bool {
+    let (mut place, mut before) = (from, 0);
+    while place < to {
+        let chunk = at(text, place);
+        let inside = if to - place < WIDTH { (1 << (to - place)) - 1 } else { u32::MAX };
+        let letters = u32::from(chunk.letters_from(letter)) & inside;
+        if letters & (letters << 1 | before) | u32::from(chunk.beyond_ascii()) & inside != 0 {
+            return true;
+        }
+        before = letters >> (WIDTH - 1);
+        place += WIDTH;
+    }
+    false
 }
 
 /// Bytes whose marks fit one word.
@@ -171,6 +197,25 @@ mod imp {
             unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(self.0, other.0)) as u16 }
         }
 
+        /// A bit for each letter of either case from this small one on.
+        #[inline(always)]
+        pub fn letters_from(self, letter: u8) -> u16 {
+            // SAFETY: as in `of`.
+            unsafe {
+                let small = _mm_or_si128(self.0, _mm_set1_epi8(0x20));
+                let after = _mm_cmpgt_epi8(small, _mm_set1_epi8(letter as i8 - 1));
+                let before = _mm_cmpgt_epi8(_mm_set1_epi8(b'z' as i8 + 1), small);
+                _mm_movemask_epi8(_mm_and_si128(after, before)) as u16
+            }
+        }
+
+        /// The bits that either has.
+        #[inline(always)]
+        pub fn or(self, other: Self) -> Self {
+            // SAFETY: as in `of`.
+            Self(unsafe { _mm_or_si128(self.0, other.0) })
+        }
+
         /// A bit for each byte beyond ASCII.
         #[inline(always)]
         pub fn beyond_ascii(self) -> u16 {
@@ -238,6 +283,16 @@ mod plain {
             pairs.fold(0, |bits, (one, other)| bits << 1 | u16::from(one == other))
         }
 
+        /// A bit for each letter of either case from this small one on.
+        pub fn letters_from(self, letter: u8) -> u16 {
+            self.bits(|byte| (letter..=b'z').contains(&(byte | 0x20)))
+        }
+
+        /// The bits that either has.
+        pub fn or(self, other: Self) -> Self {
+            Self(std::array::from_fn(|at| self.0[at] | other.0[at]))
+        }
+
         /// A bit for each byte beyond ASCII.
         pub fn beyond_ascii(self) -> u16 {
             self.bits(|byte| !byte.is_ascii())
@@ -261,10 +316,16 @@ mod tests {
             let (fast, slow) = (Chunk::of(&bytes), plain::Chunk::of(&bytes));
             assert_eq!((fast.bytes(), fast.lower()), (slow.bytes(), slow.lower()));
             assert_eq!(fast.beyond_ascii(), slow.beyond_ascii());
+            assert_eq!(
+                [b'a', b'g', b'z'].map(|from| fast.letters_from(from)),
+                [b'a', b'g', b'z'].map(|from| slow.letters_from(from))
+            );
             for byte in [b'"', b'\\', 0, 255, first] {
                 assert_eq!(fast.equal(byte), slow.equal(byte), "{byte} in {bytes:?}");
                 assert_eq!(fast.either([byte, 7]), slow.either([byte, 7]), "{byte} in {bytes:?}");
                 let other = bytes.map(|other| if other % 3 == 0 { byte } else { other });
+                let both = (fast.or(Chunk::of(&other)), slow.or(plain::Chunk::of(&other)));
+                assert_eq!(both.0.bytes(), both.1.bytes());
                 assert_eq!(fast.same(Chunk::of(&other)), slow.same(plain::Chunk::of(&other)), "{bytes:?} and {other:?}");
             }
         }
@@ -284,8 +345,25 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_of_letters_is_seen_wherever_it_stands_between_the_places_and_nowhere_else() {
+        let text = vec![b'1'; 90];
+        for (from, to) in (0..40).flat_map(|from| (from..=from + 45).map(move |to| (from, to))) {
+            assert!(!has_pair_from(b'g', &text, from, to));
+            for (place, pair) in (0..text.len() - 1).flat_map(|place| [b"gZ", b"fg", b"g{"].map(|pair| (place, pair))) {
+                let mut text = text.clone();
+                text[place..place + 2].copy_from_slice(pair);
+                let expected = pair == b"gZ" && from <= place && place + 2 <= to;
+                assert_eq!(has_pair_from(b'g', &text, from, to), expected, "{pair:?} at {place}, {from} to {to}");
+                text[place] = 0x80;
+                text[place + 1] = b'1';
+                assert_eq!(has_pair_from(b'g', &text, from, to), (from..to).contains(&place));
+            }
+        }
+    }
+
+    #[test]
     fn a_byte_beyond_ascii_is_seen_wherever_it_stands() {
-        for length in 0..50 {
+        for length in 0..150 {
             let text = vec![b'a'; length];
             assert!(is_ascii(&text));
             for place in 0..length {

@@ -15,6 +15,10 @@ use super::scan::Rarity;
 /// What tells small letters from capitals.
 const CASE: u8 = 0x20;
 const CASES: u32 = u32::from_le_bytes([CASE; GRAM]);
+/// Two letters from this one on do not stand side by side in numbers, times, addresses, and identifiers, but do in words.
+const LATE: u8 = b'g';
+/// Values of at most so many bytes are asked whether they have such a pair.
+const SHORT: usize = 64;
 /// Letters beyond ASCII that fold into ASCII: the Kelvin sign, and the capital I with a dot.
 const FOLDING: [&str; 2] = ["\u{212a}", "\u{130}"];
 
@@ -42,6 +46,8 @@ pub(crate) struct Keywords {
     step: usize,
     /// Length of the shortest part.
     shortest: usize,
+    /// Every part has two neighbours among the letters from [`LATE`] on.
+    have_late_pairs: bool,
 }
 
 impl Keywords {
@@ -68,6 +74,7 @@ impl Keywords {
         self.parts.sort_unstable();
         self.parts.dedup();
         self.shortest = self.parts.iter().map(|part| part.text.len()).min().unwrap_or(0);
+        self.have_late_pairs = self.parts.iter().all(|part| beffroi_simd::has_pair_from(LATE, &part.text, 0, part.text.len()));
         // In a text looked at in steps, one of as many neighbouring places of a part is looked at.
         let neighbours = (self.shortest + 1).saturating_sub(GRAM);
         self.step = [8, 6, 4, 2].into_iter().find(|step| *step <= neighbours).unwrap_or(1);
@@ -89,8 +96,13 @@ impl Keywords {
     /// escapes but those of one letter.
     #[inline]
     pub(crate) fn stand_nowhere_in(&self, text: &[u8], from: usize, to: usize) -> bool {
+        let length = to.saturating_sub(from);
         // Folding makes no letter of none, so what is too short for every part has none of them.
-        to.saturating_sub(from) < self.shortest && !self.ascii_only || self.are_nowhere_in(text, from, to)
+        if length < self.shortest && !self.ascii_only {
+            return true;
+        }
+        let is_plain = self.have_late_pairs && length <= SHORT && !beffroi_simd::has_pair_from(LATE, text, from, to);
+        is_plain || self.are_nowhere_in(text, from, to)
     }
 
     #[inline(never)]
@@ -193,6 +205,16 @@ mod tests {
             }
         }
         assert!(stand_nowhere_in(&keywords, r#"{"a":"lsa dump, mimilib, été"}"#));
+    }
+
+    #[test]
+    fn a_value_without_words_is_passed_over_and_a_keyword_without_them_is_found() {
+        let keywords_of = |words: &[&str]| keywords(words).unwrap();
+        assert!(keywords_of(&["lsadump::"]).have_late_pairs && !keywords_of(&["lsadump::", "0x1000-abc"]).have_late_pairs);
+        let value = "{5EBD8912-ABAF-5F51-0000-0010A2030000} 2020-09-04T15:19:50.520Z";
+        assert!(stand_nowhere_in(&keywords_of(&["lsadump::"]), value));
+        assert!(!stand_nowhere_in(&keywords_of(&["lsadump::", "ABAF-5F51"]), value));
+        assert!(!stand_nowhere_in(&keywords_of(&["skeleton-key"]), "s\u{212a}eleton-key"));
     }
 
     #[test]
