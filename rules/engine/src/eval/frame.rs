@@ -83,7 +83,7 @@ pub struct Frame<'a> {
     values: Vec<Datum<'a>>,
     /// By value: the field that it is found by, or [`NOBODY`].
     owners: Vec<u32>,
-    /// By value: which string of its batch it is, or [`NOBODY`].
+    /// By value: which string of its batch it is, or [`NOBODY`]; those at the end that are none are left out.
     numbers: Vec<u32>,
     /// Which fill of which frame this is; zero before the first.
     stamp: u64,
@@ -136,7 +136,10 @@ impl<'a> Frame<'a> {
         }
         self.values.push(datum);
         self.owners.push(owner);
-        self.numbers.push(number);
+        if number != NOBODY {
+            self.numbers.resize(at as usize, NOBODY);
+            self.numbers.push(number);
+        }
     }
 
     /// Adds the only value of a field; where it has one already, a value that only searches find that name no field.
@@ -152,7 +155,6 @@ impl<'a> Frame<'a> {
         }
         self.values.push(datum);
         self.owners.push(owner);
-        self.numbers.push(NOBODY);
     }
 
     /// The values of a field; empty when it is absent.
