@@ -10,7 +10,7 @@ use std::sync::Arc;
 use beffroi_schema::batch::{EventRef, ListRef, Packed, ValueRef};
 
 use crate::detector::{RuleMatch, SigmaDetector, Workspace};
-use crate::eval::{Find, Frame, Judge, Scratch};
+use crate::eval::{Find, Frame, Scratch};
 use crate::view::{self, Part};
 use crate::ways::{AuditWay, Way};
 
@@ -141,7 +141,8 @@ impl SigmaDetector {
                 workspace.places = self.judge_one_by_one(choice, sheet.filled());
             }
             if !workspace.places.is_empty() {
-                self.tell(sheet.filled(), workspace, matches);
+                let (judge, choice) = &planned.way(record).choices[at];
+                self.tell((*judge, choice), sheet.filled(), workspace, matches);
             }
         }
         workspace.frame = sheet.frame.recycle();
@@ -166,10 +167,10 @@ impl SigmaDetector {
             let holds = known.unwrap_or_else(|| {
                 let frame = sheet.filled();
                 if !is_ready {
-                    judge.begin(program, frame, triggers.clone(), scratch);
+                    judge.begin(choice, program, frame, triggers.clone(), scratch);
                     is_ready = true;
                 }
-                let holds = Judge::holds(program, rule, frame, scratch);
+                let holds = judge.holds(choice, program, rule, frame, scratch);
                 verdicts.answer(holds);
                 holds
             });

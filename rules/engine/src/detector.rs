@@ -180,24 +180,24 @@ impl SigmaDetector {
             if judged.is_err() {
                 *places = self.judge_one_by_one(choice, frame);
             }
-            self.tell(frame, workspace, matches);
+            self.tell((*judge, choice), frame, workspace, matches);
         }
     }
 
     /// Explains the rules that matched a frame.
-    pub(crate) fn tell(&self, frame: &Frame<'_>, workspace: &mut Workspace, matches: &mut Vec<RuleMatch>) {
+    pub(crate) fn tell(&self, by: (usize, &Choice), frame: &Frame<'_>, workspace: &mut Workspace, matches: &mut Vec<RuleMatch>) {
         let Workspace { scratch, places, .. } = workspace;
         for place in places {
             let info = &self.rules[*place as usize];
             if matches.iter().all(|earlier| !Arc::ptr_eq(&earlier.rule, info)) {
-                let found = self.explain(*place as usize, frame, scratch);
+                let found = self.explain(by, *place as usize, frame, scratch);
                 matches.push(to_match(info, found));
             }
         }
     }
 
-    fn explain(&self, rule: usize, frame: &Frame<'_>, scratch: &mut Scratch) -> Found {
-        let fast = || Judge::explain(&self.program, rule, frame, scratch, MAX_MATCHED_FIELDS);
+    fn explain(&self, (judge, choice): (usize, &Choice), rule: usize, frame: &Frame<'_>, scratch: &mut Scratch) -> Found {
+        let fast = || self.judges[judge].explain(choice, &self.program, rule, frame, scratch, MAX_MATCHED_FIELDS);
         catch_unwind(AssertUnwindSafe(fast))
             .unwrap_or_else(|_| explain(&self.program, &self.program.rules[rule], frame, MAX_MATCHED_FIELDS))
     }

@@ -6,7 +6,7 @@ mod made;
 
 use std::time::Duration;
 
-use beffroi_engine::eval::{Builder, Frame, Judge, Program, Scratch, Wanted, fill_from_json, fill_from_text, reference};
+use beffroi_engine::eval::{Builder, Frame, Judge, Program, Scratch, Wanted, explain, fill_from_json, fill_from_text, reference};
 use beffroi_engine::{Detector, RuleSet, compile};
 use beffroi_schema::{Category, Event, Field, Product};
 use made::{Taste, event, processor_time, rule};
@@ -44,8 +44,16 @@ fn fast(program: &Program, events: &[Map<String, Json>]) -> Vec<Vec<u32>> {
         let text = Json::Object(event.clone()).to_string().into_bytes();
         let mut frame = std::mem::take(&mut kept).recycle_for(&program.names);
         fill_from_text(&mut frame, &program.names, &wanted, &text).unwrap();
-        let matches = judges.iter().flat_map(|judge| judge.matches(program, &frame, &mut scratch).to_vec());
-        let mut matches: Vec<u32> = matches.collect();
+        let mut matches = Vec::new();
+        for judge in &judges {
+            let found = judge.matches(program, &frame, &mut scratch).to_vec();
+            // Also by a judge that was not the last to search the frame, or did not search it at all.
+            for (rule, asked) in found.iter().flat_map(|rule| judges.iter().map(move |judge| (*rule as usize, judge))) {
+                let why = asked.explain(asked.all(), program, rule, &frame, &mut scratch, usize::MAX);
+                assert_eq!(why, explain(program, &program.rules[rule], &frame, usize::MAX));
+            }
+            matches.extend(found);
+        }
         matches.sort_unstable();
         kept = frame.recycle();
         matches

@@ -102,7 +102,7 @@ impl Ours {
             memory.matches.extend_from_slice(judge.matches_of(choice, &self.program, &frame, &mut memory.scratch));
             for place in &memory.matches {
                 let rule = *place as usize;
-                let found = Judge::explain(&self.program, rule, &frame, &mut memory.scratch, MAX_MATCHED_FIELDS);
+                let found = judge.explain(choice, &self.program, rule, &frame, &mut memory.scratch, MAX_MATCHED_FIELDS);
                 std::hint::black_box(found);
                 ids.push(&self.ids[rule]);
                 count += 1;

@@ -6,15 +6,16 @@
 
 use std::collections::BTreeMap;
 
-use super::detail::{Found, explain_by};
 use super::frame::{Datum, Frame};
 use super::memo::{Key, Kind};
 use super::names::FieldId;
+use super::needles::Needles;
 use super::needs::Needs;
 use super::possible::Given;
 use super::program::{AtomId, Program, Scope};
 use super::scan::Scan;
-use super::scratch::{Known, Marks, Scratch};
+use super::scratch::{Marks, Scratch};
+use super::searched::{among, further, next_number};
 use super::wanted::Wanted;
 
 /// Rules of one program that share one search, usually those of one product.
@@ -23,7 +24,10 @@ pub struct Judge {
     /// By field number: place in `scans`, or [`NONE`].
     fields: Vec<u32>,
     scans: Vec<Scan>,
-    triggers: Vec<Trigger>,
+    pub(super) triggers: Vec<Trigger>,
+    /// By atom: the trigger that finds it in values of its field, or [`NONE`].
+    pub(super) finders: Vec<u32>,
+    pub(super) number: u64,
     /// Rules of all triggers, one trigger after the other.
     triggered: Vec<u32>,
     /// Triggers that are looked for in every text.
@@ -33,7 +37,7 @@ pub struct Judge {
     all: Choice,
 }
 
-const NONE: u32 = u32::MAX;
+pub(super) const NONE: u32 = u32::MAX;
 
 /// Which rules of a judge an event is put before.
 #[derive(Debug, Default)]
@@ -43,6 +47,7 @@ pub struct Choice {
     always: Vec<u32>,
     anywhere: Option<Scan>,
     wanted: Wanted,
+    pub(super) number: u64,
 }
 
 impl Choice {
@@ -72,8 +77,8 @@ pub(super) type Scans<'s> = (Option<&'s Scan>, Option<&'s Scan>);
 
 /// An atom that makes rules be judged.
 #[derive(Debug, Clone, Copy)]
-struct Trigger {
-    atom: AtomId,
+pub(super) struct Trigger {
+    pub(super) atom: AtomId,
     /// Finding it shows that the atom holds.
     proves: bool,
     /// Its rules, in `triggered`.
@@ -110,6 +115,8 @@ impl Judge {
             fields: vec![NONE; program.names.len()],
             scans: Vec::new(),
             triggers: Vec::with_capacity(by_atom.len()),
+            finders: Vec::new(),
+            number: next_number(),
             triggered: Vec::new(),
             anywhere: Vec::new(),
             always,
@@ -127,9 +134,19 @@ impl Judge {
             judge.triggers.push(Trigger { atom, proves, first, end: judge.triggered.len() as u32 });
         }
         judge.triggered.shrink_to_fit();
+        let mut more = further(program, rules);
         for (field, triggers) in scopes {
             let needles = |trigger: &u32| Some((needs.needles(judge.triggers[*trigger as usize].atom)?, *trigger));
-            let scan = Scan::new(triggers.iter().filter_map(needles), program.habits.rarity());
+            let mut wanted: Vec<(&Needles, u32)> = triggers.iter().filter_map(needles).collect();
+            let more = more.remove(&field).unwrap_or_default();
+            let end = judge.triggered.len() as u32;
+            let chosen = triggers.iter().map(|trigger| judge.triggers[*trigger as usize].atom).collect();
+            for (atom, needles) in among(program, &more, &chosen, &wanted) {
+                wanted.push((needles, judge.triggers.len() as u32));
+                judge.triggers.push(Trigger { atom, proves: needles.prove, first: end, end });
+            }
+            wanted.iter().for_each(|(_, trigger)| judge.finds(*trigger));
+            let scan = Scan::new(wanted.into_iter(), program.habits.rarity());
             if scan.memory() > MAX_SCAN_BYTES {
                 return Err(TooMuchText(scan.memory()));
             }
@@ -151,8 +168,7 @@ impl Judge {
         chosen.iter().for_each(|rule| choice.bits[rule / 64] |= 1 << (rule % 64));
         choice.always = self.always.iter().copied().filter(|rule| choice.has(*rule)).collect();
         choice.wanted = Wanted::by_rules(program, &chosen);
-        let is_chosen = |trigger: &&u32| self.rules_of(self.triggers[**trigger as usize]).iter().any(|rule| choice.has(*rule));
-        let anywhere = self.anywhere.iter().filter(is_chosen);
+        let anywhere = self.anywhere.iter().filter(|trigger| self.chooses(&choice, **trigger));
         let needles = anywhere.map(|trigger| {
             let atom = self.triggers[*trigger as usize].atom;
             (program.atoms[atom.index()].test.needles(), *trigger)
@@ -162,7 +178,13 @@ impl Judge {
             let needles = needles.iter().filter_map(|(needles, trigger)| Some((needles.as_ref()?, *trigger)));
             choice.anywhere = Some(Scan::new(needles, program.habits.rarity()));
         }
+        choice.number = next_number();
         choice
+    }
+
+    /// Whether a trigger makes one of the chosen rules be looked at.
+    pub(super) fn chooses(&self, choice: &Choice, trigger: u32) -> bool {
+        self.rules_of(self.triggers[trigger as usize]).iter().any(|rule| choice.has(*rule))
     }
 
     fn rules_of(&self, trigger: Trigger) -> &[u32] {
@@ -187,9 +209,11 @@ impl Judge {
             }
         }
         scratch.marks.candidates.extend_from_slice(&choice.always);
+        scratch.marks.is_searched_by(self.number);
         let candidates = std::mem::take(&mut scratch.marks.candidates);
         for candidate in &candidates {
-            if program.lean.holds(*candidate as usize, &mut |atom| scratch.atom(program, frame, atom)) {
+            let mut atom = |atom| scratch.searched_atom(&self, program, frame, atom);
+            if program.lean.holds(*candidate as usize, &mut atom) {
                 scratch.matches.push(*candidate);
             }
         }
@@ -214,16 +238,25 @@ impl Judge {
         scratch.marks.candidates.extend_from_slice(&choice.always);
     }
 
-    /// Gets ready to judge a frame in which these triggers stand.
-    pub(crate) fn begin(&self, program: &Program, frame: &Frame<'_>, triggers: impl Iterator<Item = u32>, scratch: &mut Scratch) {
+    /// Gets ready to judge a frame in which these triggers stand, and no others that make a chosen rule be looked at.
+    pub(crate) fn begin(
+        &self,
+        choice: &Choice,
+        program: &Program,
+        frame: &Frame<'_>,
+        triggers: impl Iterator<Item = u32>,
+        scratch: &mut Scratch,
+    ) {
         scratch.begin(program, frame);
-        let proving = triggers.map(|trigger| self.triggers[trigger as usize]).filter(|trigger| trigger.proves);
-        proving.for_each(|trigger| scratch.marks.prove(trigger.atom));
+        let found = triggers.map(|trigger| self.triggers[trigger as usize]);
+        found.for_each(|trigger| scratch.marks.find(trigger.atom, trigger.proves));
+        scratch.marks.is_searched_by(choice.number);
     }
 
-    /// Whether one rule holds of a frame that everything is ready for.
-    pub(crate) fn holds(program: &Program, rule: u32, frame: &Frame<'_>, scratch: &mut Scratch) -> bool {
-        program.lean.holds(rule as usize, &mut |atom| scratch.atom(program, frame, atom))
+    /// Whether one of the chosen rules holds of a frame that everything is ready for.
+    pub(crate) fn holds(&self, choice: &Choice, program: &Program, rule: u32, frame: &Frame<'_>, scratch: &mut Scratch) -> bool {
+        let mut atom = |atom| scratch.searched_atom(&(self, choice), program, frame, atom);
+        program.lean.holds(rule as usize, &mut atom)
     }
 
     fn scan_of(&self, field: Option<FieldId>) -> Option<&Scan> {
@@ -238,18 +271,14 @@ impl Judge {
 
     /// Tells those of these triggers that make a chosen rule be looked at.
     pub(super) fn tell_chosen(&self, choice: &Choice, triggers: &[u32], tell: &mut dyn FnMut(u32)) {
-        let rules = |trigger: &u32| self.rules_of(self.triggers[*trigger as usize]);
-        let chosen = triggers.iter().filter(|trigger| rules(trigger).iter().any(|rule| choice.has(*rule)));
-        chosen.for_each(|trigger| tell(*trigger));
+        triggers.iter().filter(|trigger| self.chooses(choice, **trigger)).for_each(|trigger| tell(*trigger));
     }
 
     /// Takes a trigger in: its rules will be looked at.
     #[inline]
     fn found(&self, choice: &Choice, trigger: u32, marks: &mut Marks) {
         let trigger = self.triggers[trigger as usize];
-        if trigger.proves {
-            marks.prove(trigger.atom);
-        }
+        marks.find(trigger.atom, trigger.proves);
         self.rules_of(trigger).iter().filter(|rule| choice.has(**rule)).for_each(|rule| marks.look_at(*rule));
     }
 
@@ -315,12 +344,6 @@ impl Judge {
         }
     }
 
-    /// Why a rule of this program matched a frame, at most `max` fields; see [`super::explain`].
-    pub fn explain(program: &Program, rule: usize, frame: &Frame<'_>, scratch: &mut Scratch, max: usize) -> Found {
-        scratch.begin(program, frame);
-        explain_by(program, &program.rules[rule], frame, max, &mut Known { scratch, program, frame })
-    }
-
     /// All of its rules.
     pub fn all(&self) -> &Choice {
         &self.all
@@ -339,7 +362,11 @@ impl Judge {
     /// Memory that it holds, roughly, in bytes.
     pub fn memory(&self) -> usize {
         let scans = self.scans.iter().chain(&self.all.anywhere).map(Scan::memory).sum::<usize>();
-        let lists = self.fields.len() + self.triggered.capacity() + self.always.capacity() + self.anywhere.capacity();
+        let lists = self.fields.len()
+            + self.finders.capacity()
+            + self.triggered.capacity()
+            + self.always.capacity()
+            + self.anywhere.capacity();
         scans + lists * 4 + self.triggers.capacity() * size_of::<Trigger>()
     }
 }

@@ -40,6 +40,7 @@ mod recall;
 pub mod reference;
 mod scan;
 mod scratch;
+mod searched;
 mod subject;
 mod test;
 mod trace;

@@ -155,7 +155,7 @@ const COMMONNESS: f64 = 40.0;
 const PROBE: f64 = 500.0;
 
 /// Whether all of a text is made of what stands nearly everywhere.
-fn is_common(text: &str) -> bool {
+pub(super) fn is_common(text: &str) -> bool {
     static GRAMS: LazyLock<HashSet<&[u8]>> =
         LazyLock::new(|| COMMON.iter().flat_map(|text| text.as_bytes().windows(GRAM)).collect());
     text.len() >= GRAM && text.as_bytes().windows(GRAM).all(|gram| GRAMS.contains(gram))

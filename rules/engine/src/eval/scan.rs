@@ -45,6 +45,12 @@ impl Rarity {
         self.counts.get(Self::place(window)).copied().unwrap_or(0)
     }
 
+    /// Whether a text that is looked for in steps is rarely met by what it is looked for by.
+    pub(super) fn is_rare(&self, text: &str, step: usize) -> bool {
+        (0..step)
+            .all(|first| self.rarest(text, first, step).is_some_and(|at| self.count(&text.as_bytes()[at..at + GRAM]) <= RARE))
+    }
+
     /// Where the four bytes of a text stand that are the rarest in rules, among every `step`-th place from `first`.
     fn rarest(&self, text: &str, first: usize, step: usize) -> Option<usize> {
         let places = text.as_bytes().windows(GRAM).enumerate().skip(first).step_by(step);
@@ -52,6 +58,8 @@ impl Rarity {
     }
 }
 
+/// Four bytes that no more texts of rules have are rare in values as well.
+const RARE: u16 = 16;
 const SPREAD: u32 = 0x9e37_79b1;
 
 /// The first `N` bytes, two or four, as a number.
@@ -69,7 +77,7 @@ fn key(gram: u32) -> u64 {
 }
 
 /// Bytes of a beginning or an end that tell it from most others: half of all programs end in the same four.
-const OUTER: usize = 8;
+pub(super) const OUTER: usize = 8;
 
 /// The key of a beginning: its first eight bytes, or four where there are no more.
 #[inline]
@@ -167,14 +175,19 @@ struct Inside {
     step: usize,
 }
 
+/// In which steps a value is looked at for texts of which the shortest has so many bytes.
+pub(super) fn step(shortest: usize) -> usize {
+    match shortest {
+        0..=4 => 1,
+        5 | 6 => 2,
+        _ => 4,
+    }
+}
+
 impl Inside {
     fn new(texts: &[(&str, u32)], rarity: &Rarity) -> Self {
         let shortest = texts.iter().map(|(text, _)| text.len()).min().unwrap_or(0);
-        let step = match shortest {
-            0..=4 => 1,
-            5 | 6 => 2,
-            _ => 4,
-        };
+        let step = step(shortest);
         let (mut keys, mut pairs, mut anchors) = (Vec::new(), Vec::new(), Vec::new());
         for (text, number) in texts {
             for residue in 0..step {

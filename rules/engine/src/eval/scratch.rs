@@ -9,6 +9,7 @@ use super::memo::{Dictionary, Held, Memo};
 use super::pattern::Pattern;
 use super::program::{Atom, AtomId, Program, Scope};
 use super::reference::{atom_holds, trip};
+use super::searched::Searched;
 use super::subject::unmapped;
 use super::test::Test;
 
@@ -32,8 +33,10 @@ pub struct Scratch {
 pub(super) struct Marks {
     /// Counts frames. What was judged of a frame is known to every judge that it is put before.
     frame: u32,
-    /// By atom: the frame in which it was judged, and in the lowest bit what came out.
+    /// By atom: the frame in which it was judged or found, and in the lowest two bits what came out.
     judged: Vec<u32>,
+    /// The frame that was searched last, and what was looked for.
+    searched: (u32, u64),
     /// Counts calls.
     call: u32,
     /// By rule: the call in which it was looked at.
@@ -41,8 +44,14 @@ pub(super) struct Marks {
     pub(super) candidates: Vec<u32>,
 }
 
-/// Events before the marks begin anew: a mark has one bit less than its word.
-const MAX_MARK: u32 = u32::MAX >> 1;
+/// Bits of a mark that say what came out.
+const TRUTH_BITS: u32 = 2;
+/// An atom does not hold, holds, or may hold.
+const FALSE: u32 = 0;
+const TRUE: u32 = 1;
+const FOUND: u32 = 2;
+/// Events before the marks begin anew: a mark has two bits less than its word.
+const MAX_MARK: u32 = u32::MAX >> TRUTH_BITS;
 
 /// The next number for marks, all of which are wiped when numbers begin anew.
 fn next(number: u32, marks: &mut [u32]) -> u32 {
@@ -69,10 +78,36 @@ impl Marks {
         self.call = next(self.call, &mut self.looked);
     }
 
-    /// Writes down that an atom holds.
+    /// Writes down that a search found an atom: that it holds, or may.
     #[inline]
-    pub(super) fn prove(&mut self, atom: AtomId) {
-        self.judged[atom.index()] = self.frame << 1 | 1;
+    pub(super) fn find(&mut self, atom: AtomId, proves: bool) {
+        if proves {
+            self.put(atom, TRUE);
+        } else if self.of(atom).is_none() {
+            self.put(atom, FOUND);
+        }
+    }
+
+    /// What was written down about an atom.
+    #[inline]
+    fn of(&self, atom: AtomId) -> Option<u32> {
+        let mark = self.judged[atom.index()];
+        (mark >> TRUTH_BITS == self.frame).then_some(mark & ((1 << TRUTH_BITS) - 1))
+    }
+
+    #[inline]
+    fn put(&mut self, atom: AtomId, truth: u32) {
+        self.judged[atom.index()] = self.frame << TRUTH_BITS | truth;
+    }
+
+    /// Writes down that all values of this frame were searched.
+    pub(super) fn is_searched_by(&mut self, number: u64) {
+        self.searched = (self.frame, number);
+    }
+
+    /// Whether all values of this frame were searched for that.
+    pub(super) fn was_searched_by(&self, number: u64) -> bool {
+        self.searched == (self.frame, number)
     }
 
     /// A rule will be looked at.
@@ -90,11 +125,16 @@ pub(super) struct Known<'a, 'f> {
     pub(super) scratch: &'a mut Scratch,
     pub(super) program: &'a Program,
     pub(super) frame: &'a Frame<'f>,
+    /// What all values of the frame were searched for.
+    pub(super) searched: Option<&'a dyn Searched>,
 }
 
 impl Truth for Known<'_, '_> {
     fn atom(&mut self, id: AtomId) -> bool {
-        self.scratch.atom(self.program, self.frame, id)
+        match self.searched {
+            Some(searched) => self.scratch.searched_atom(searched, self.program, self.frame, id),
+            None => self.scratch.atom(self.program, self.frame, id),
+        }
     }
 
     fn passes(&mut self, test: &Test, place: usize) -> bool {
@@ -132,18 +172,39 @@ impl Scratch {
         self.marks.begin(program, is_new);
     }
 
+    /// Whether an atom holds in a frame whose values were all searched: what was looked for and not found does not.
+    #[inline]
+    pub(super) fn searched_atom(
+        &mut self,
+        searched: &(impl Searched + ?Sized),
+        program: &Program,
+        frame: &Frame<'_>,
+        id: AtomId,
+    ) -> bool {
+        match self.marks.of(id) {
+            Some(FALSE) => false,
+            None if searched.has(id) => {
+                self.marks.put(id, FALSE);
+                false
+            }
+            _ => self.atom(program, frame, id),
+        }
+    }
+
     pub(super) fn atom(&mut self, program: &Program, frame: &Frame<'_>, id: AtomId) -> bool {
         trip(&program.atoms[id.index()].test);
-        let mark = self.marks.judged[id.index()];
-        if mark >> 1 == self.marks.frame {
-            return mark & 1 == 1;
+        match self.marks.of(id) {
+            Some(TRUE) => true,
+            Some(FALSE) => false,
+            _ => {
+                let held = match self.string_of(&program.atoms[id.index()], frame) {
+                    Some(string) => self.judge_string(program, frame, id, string),
+                    None => self.judge_atom(&program.atoms[id.index()], frame),
+                };
+                self.marks.put(id, if held { TRUE } else { FALSE });
+                held
+            }
         }
-        let held = match self.string_of(&program.atoms[id.index()], frame) {
-            Some(string) => self.judge_string(program, frame, id, string),
-            None => self.judge_atom(&program.atoms[id.index()], frame),
-        };
-        self.marks.judged[id.index()] = self.marks.frame << 1 | u32::from(held);
-        held
     }
 
     /// The string of the batch in hand that alone decides whether an atom holds.
