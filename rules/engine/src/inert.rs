@@ -9,6 +9,7 @@ use beffroi_schema::{Category, Field, Logsource};
 use rsigma_parser::{ConditionExpr, Detection, DetectionItem, Detections, Modifier, Quantifier, SigmaValue};
 use serde::Serialize;
 
+use crate::eval::{Builder, Given};
 use crate::rule::{Correlation, Rule, RuleSet};
 use crate::view;
 
@@ -29,7 +30,8 @@ impl RuleSet {
     /// The rules that can never fire when only events of these logsources arrive.
     ///
     /// A rule counts as able to fire unless that is excluded: its logsource is not among `sensors`, or its condition
-    /// needs a field that no event of its category has, or a placeholder (`|expand`) that nothing fills.
+    /// needs a field that no event of its category has, or a placeholder (`|expand`) that nothing fills, or no audit record
+    /// that the events are shown as can have what it asks for.
     /// A correlation counts as unable to fire when rules that it needs are, or when no event has a field by which it groups
     /// or which it counts.
     pub fn inert(&self, sensors: &[Logsource]) -> Vec<InertRule> {
@@ -92,10 +94,12 @@ fn reason(rule: &Rule, sensors: &[Logsource]) -> Option<String> {
     if let Some(part) = rule.route.unknown() {
         return Some(format!("no event can carry its {part} {:?}", named(rule, part)));
     }
-    let is_served =
-        sensors.iter().any(|sensor| rule.route.accepts(sensor)) || (rule.route.reads_audit() && sensors.iter().any(view::serves));
-    if !is_served {
-        return Some(unserved(rule));
+    if !sensors.iter().any(|sensor| rule.route.accepts(sensor)) {
+        let is_shown = rule.route.reads_audit() && sensors.iter().any(view::serves);
+        let reason = if is_shown { no_record(rule, sensors) } else { Some(unserved(rule)) };
+        if reason.is_some() {
+            return reason;
+        }
     }
     let mut missing = None;
     let category = rule.route.category().filter(|category| has_fixed_fields(rule, *category));
@@ -104,6 +108,26 @@ fn reason(rule: &Rule, sensors: &[Logsource]) -> Option<String> {
             possible(condition, &rule.ast.detection, &mut |item| item_is_possible(item, category, &mut missing))
         });
     if can_fire { None } else { Some(missing.unwrap_or_else(|| "its condition can never hold".into())) }
+}
+
+/// Why the audit records that events are shown as cannot match the rule, where none can.
+fn no_record(rule: &Rule, sensors: &[Logsource]) -> Option<String> {
+    let mut builder = Builder::default();
+    // A rule that loaded compiles; should it not, nothing is said against it.
+    let place = builder.add(&rule.ast).ok()?;
+    let program = builder.finish();
+    let records: Vec<_> = sensors.iter().flat_map(view::records).copied().collect();
+    let allows = |record: &view::AuditRecord| {
+        let (known, open) = (record.known(&program.names), record.open_fields(&program.names));
+        Given { known: &known, open: &open }.allows(&program, place)
+    };
+    if records.iter().any(allows) {
+        return None;
+    }
+    let mut shown: Vec<String> = records.iter().map(ToString::to_string).collect();
+    shown.sort();
+    shown.dedup();
+    Some(format!("it judges audit records, and its condition holds for none that events are shown as ({})", shown.join(", ")))
 }
 
 /// Why no sensor serves the rule. Without a category it judges log lines alone, whose product may well be a sensor's.

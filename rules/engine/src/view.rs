@@ -26,6 +26,16 @@ pub(crate) enum AuditRecord {
     Path(Field, &'static str),
 }
 
+impl std::fmt::Display for AuditRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Syscall(name) => write!(f, "{} of {name}", self.kind()),
+            Self::Path(_, kind) => write!(f, "{} {kind}", self.kind()),
+            Self::Execve | Self::Cwd => f.write_str(self.kind()),
+        }
+    }
+}
+
 /// The records that events of this logsource are shown as; none where they have no view.
 pub(crate) fn records(logsource: &Logsource) -> &'static [AuditRecord] {
     use AuditRecord::{Cwd, Execve, Path, Syscall};
@@ -170,6 +180,14 @@ impl AuditRecord {
             Self::Cwd => "CWD",
             Self::Path(..) => "PATH",
         }
+    }
+
+    /// What it says in every event.
+    pub(crate) fn known<'f>(self, names: &Names) -> Frame<'f> {
+        let mut known = Frame::new(names);
+        let whole = Form::new(self, names, |_| true);
+        whole.constants().for_each(|(field, text)| known.push(field, Datum::Text(text.as_bytes())));
+        known
     }
 
     /// The fields that differ from event to event, where rules know them.

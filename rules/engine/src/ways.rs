@@ -6,7 +6,7 @@ use std::sync::Arc;
 use beffroi_schema::batch::{TextRef, ValueRef};
 use beffroi_schema::{Category, Logsource, Product, Text};
 
-use crate::eval::{Choice, Datum, Frame, Given, Judge, Program, Scratch, TooMuchText, Wanted};
+use crate::eval::{Choice, Given, Judge, Program, Scratch, TooMuchText, Wanted};
 use crate::logsource::{Route, RuleLogsource};
 use crate::view::{self, AuditRecord, Form};
 
@@ -91,9 +91,7 @@ impl AuditWay {
         record: AuditRecord,
     ) -> Result<Option<Self>, TooMuchText> {
         let names = &program.names;
-        let (mut known, whole) = (Frame::new(names), Form::new(record, names, |_| true));
-        whole.constants().for_each(|(field, text)| known.push(field, Datum::Text(text.as_bytes())));
-        let open = record.open_fields(names);
+        let (known, open) = (record.known(names), record.open_fields(names));
         let given = Given { known: &known, open: &open };
         let rules: Vec<usize> = rules.iter().copied().filter(|rule| given.allows(program, *rule)).collect();
         if rules.is_empty() {
