@@ -13,13 +13,14 @@ use proptest::strategy::ValueTree;
 
 /// Rules for events of ours and for audit records: whole values, beginnings, ends, insides, numbers, lists, expressions,
 /// keywords, what is absent, what refers to another field, and what only some kinds of records can be.
-const RULES: [(&str, &str); 22] = [
+const RULES: [(&str, &str); 23] = [
     ("category: process_creation", "{a: {Image|endswith: [/sh, /nc]}, condition: a}"),
     ("category: process_creation", "{a: {CommandLine|contains: [' -e ', base64]}, b: {User: root}, condition: a and not b}"),
     ("category: process_creation", "{a: {ProcessId|gt: 900}, b: {argv: '-s'}, condition: a and b}"),
     ("category: process_creation", "{a: {CommandLine|re: '[0-9]{4}'}, condition: a}"),
     ("category: process_creation", "{a: {ParentImage: null}, condition: a}"),
     ("category: process_creation", "{a: {Odd|contains: dd}, condition: a}"),
+    ("category: process_creation", "{a: {Odd|endswith: '1'}, condition: a}"),
     ("category: process_creation", "{a: {Image|fieldref: ParentImage}, condition: a}"),
     ("category: file_event", "{a: {TargetFilename|startswith: /tmp/}, condition: a}"),
     ("category: file_event", "{a: {TargetFilename|contains: /., Image|endswith: /sh}, condition: a}"),
@@ -101,7 +102,14 @@ fn event() -> impl Strategy<Value = Event> {
     let texts = proptest::collection::vec((select(texts.to_vec()), text()), 0..7);
     let numbers = proptest::collection::vec((select(numbers.to_vec()), select(vec![0u64, 33, 901, 4444])), 0..4);
     let argv = proptest::option::of(proptest::collection::vec(text(), 0..5));
-    let extra = proptest::option::of(text());
+    // One name is a text here and a number there: numbers of strings are no numbers.
+    let odd = prop_oneof![
+        text().prop_map(|text| Value::from(text.as_str())),
+        (0u64..30).prop_map(Value::Uint),
+        (0i64..30).prop_map(Value::Int),
+        Just(Value::Uint(901)),
+    ];
+    let extra = proptest::option::of(odd);
     let (category, initiated) = (select(categories.to_vec()), any::<Option<bool>>());
     (category, texts, numbers, argv, extra, initiated).prop_map(|(category, texts, numbers, argv, extra, initiated)| {
         let mut event = Event::new(category, Product::Linux, 7);
@@ -109,7 +117,7 @@ fn event() -> impl Strategy<Value = Event> {
         numbers.into_iter().for_each(|(field, number)| _ = event.set(field, number));
         let list = |argv: Vec<String>| Value::List(argv.iter().map(|text| Text::from(text.as_bytes())).collect());
         event.set_some(Field::ARGV, argv.map(list)).set_some(Field::INITIATED, initiated);
-        extra.into_iter().for_each(|text| _ = event.set_named("Odd", text.into()));
+        extra.into_iter().for_each(|odd| _ = event.set_named("Odd", odd));
         event
     })
 }
