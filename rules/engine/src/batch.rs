@@ -163,7 +163,7 @@ impl SigmaDetector {
         let (columns, numbers, mut is_ready) = (&plan.records[usize::from(record)], event.numbers(), false);
         for rule in candidates.iter().copied() {
             let question = Question { plan: plan.number, record, rule };
-            let known = verdicts.ask(question, columns.values(&self.reads[rule as usize], numbers));
+            let known = verdicts.ask(question, columns.values(&program.reads[rule as usize], numbers));
             let holds = known.unwrap_or_else(|| {
                 let frame = sheet.filled();
                 if !is_ready {

@@ -12,7 +12,7 @@ use beffroi_schema::{Event, Logsource};
 use crate::batch::Memory;
 use crate::cost::{Costs, RuleCost, SAMPLED_EVERY};
 use crate::eval::{
-    Builder, Choice, Found, Frame, Judge, Program, Reads, Scratch, TooMuchText, explain, fill_wanted_from_event, reference,
+    Builder, Choice, Found, Frame, Judge, Program, Scratch, TooMuchText, explain, fill_wanted_from_event, reference,
 };
 use crate::limits::{MAX_CORRELATIONS, MAX_MATCHED_FIELDS};
 use crate::logsource::{Route, RuleLogsource};
@@ -80,8 +80,6 @@ pub struct SigmaDetector {
     pub(crate) rules: Vec<Arc<RuleInfo>>,
     /// Its rules stand at the same places as `rules`.
     pub(crate) program: Program,
-    /// What each of them reads.
-    pub(crate) reads: Vec<Reads>,
     pub(crate) buckets: Vec<Bucket>,
     /// One for each product that rules name, one for those that name none, and one for each kind of audit record.
     pub(crate) judges: Vec<Judge>,
@@ -143,7 +141,6 @@ pub fn compile(set: &RuleSet) -> Result<SigmaDetector, CompileError> {
     let ways = Ways::of_rules(ground, set.rules.iter().map(|rule| &rule.logsource));
     Ok(SigmaDetector {
         rules: set.rules.iter().map(|rule| rule.info.clone()).collect(),
-        reads: (0..set.rules.len()).map(|rule| Reads::of(&program, rule)).collect(),
         audit,
         ways,
         program,

@@ -69,10 +69,7 @@ impl Columns {
 
     /// The values that a rule reads of an event with these numbers. What is absent is absent in all events of the shape.
     pub(super) fn values<'n>(&'n self, reads: &'n Reads, numbers: &'n [u64]) -> impl Iterator<Item = u64> + 'n {
-        let (fields, all): (&[FieldId], &[u8]) = match reads {
-            Reads::Fields(fields) => (fields, &[]),
-            Reads::Everything => (&[], &self.all),
-        };
+        let (fields, all): (&[FieldId], &[u8]) = if reads.everything { (&[], &self.all) } else { (&reads.fields, &[]) };
         let places = fields.iter().map(|field| self.by_field[field.index()]).chain(all.iter().copied());
         places.filter_map(|place| numbers.get(usize::from(place).checked_sub(1)?).copied())
     }

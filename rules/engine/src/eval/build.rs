@@ -13,6 +13,7 @@ use super::needs::Habits;
 use super::pattern::{Anchor, Pattern};
 use super::program::{Atom, AtomId, CoreRule, Expr, Program, Scope, Selection};
 use super::test::{Number, Order, Test};
+use super::wanted::Reads;
 use crate::limits::{MAX_ENCODERS, MAX_FORMS};
 
 /// Counted repetitions (`{n}`) inside of others, multiplied: beyond this a value is walked by thousands of states at once.
@@ -67,6 +68,7 @@ impl Builder {
     pub fn finish(mut self) -> Program {
         self.program.lean = Lean::new(&self.program.atoms, &self.program.rules);
         self.program.habits = Habits::new(&self.program);
+        self.program.reads = (0..self.program.rules.len()).map(|rule| Reads::of(&self.program, rule)).collect();
         self.program
     }
 

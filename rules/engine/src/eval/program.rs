@@ -6,6 +6,7 @@ use super::lean::Lean;
 use super::names::{FieldId, Names};
 use super::needs::Habits;
 use super::test::Test;
+use super::wanted::Reads;
 
 /// Number of an atom within its program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -100,6 +101,8 @@ pub struct Program {
     pub atoms: Vec<Atom>,
     /// Rules, in the order in which they were added.
     pub rules: Vec<CoreRule>,
+    /// What each of them reads.
+    pub(crate) reads: Vec<Reads>,
     /// Their conditions, as the fast evaluator reads them.
     pub(crate) lean: Lean,
     pub(crate) habits: Habits,

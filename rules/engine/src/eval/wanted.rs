@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::keywords::Keywords;
 use super::names::FieldId;
 use super::needs::atoms_of;
-use super::program::{Program, Scope};
+use super::program::{AtomId, Program, Scope};
 use super::test::Test;
 
 /// Which values of an event some rules can look at.
@@ -22,24 +22,20 @@ pub struct Wanted {
 impl Wanted {
     /// What these rules read, whatever they are chosen by.
     pub(crate) fn by_rules(program: &Program, rules: &[usize]) -> Self {
-        let mut atoms = Vec::new();
-        for rule in rules {
-            program.rules[*rule].selections.iter().for_each(|selection| atoms_of(&selection.body, &mut atoms));
-        }
-        atoms.sort_unstable();
-        atoms.dedup();
         let mut wanted = Self { fields: vec![false; program.names.len()], ..Self::default() };
-        for atom in atoms.iter().map(|id| &program.atoms[id.index()]) {
-            match atom.scope {
-                Scope::Field(field) => wanted.also(field),
-                Scope::Anywhere => wanted.everything = true,
-            }
-            if let Test::Reference { other, .. } = atom.test {
-                wanted.also(other);
+        let mut searching = Vec::new();
+        for rule in rules {
+            let reads = &program.reads[*rule];
+            reads.fields.iter().for_each(|field| wanted.also(*field));
+            if reads.everything {
+                wanted.everything = true;
+                atoms_of_rule(program, *rule, &mut searching);
             }
         }
         if wanted.everything {
-            let atoms = atoms.iter().map(|id| &program.atoms[id.index()]);
+            searching.sort_unstable();
+            searching.dedup();
+            let atoms = searching.iter().map(|id| &program.atoms[id.index()]);
             wanted.keywords =
                 Keywords::of(atoms.filter(|atom| atom.scope == Scope::Anywhere), program.habits.rarity()).map(Arc::new);
         }
@@ -87,21 +83,33 @@ impl Wanted {
 
 /// What one rule reads of an event: nothing else decides whether it matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Reads {
-    /// The values of these fields.
-    Fields(Box<[FieldId]>),
-    /// Every text.
-    Everything,
+pub(crate) struct Reads {
+    /// Fields that it names, in the order of their numbers.
+    pub(crate) fields: Box<[FieldId]>,
+    /// It searches every text.
+    pub(crate) everything: bool,
 }
 
 impl Reads {
     /// What a rule of a program reads.
     pub(crate) fn of(program: &Program, rule: usize) -> Self {
-        let wanted = Wanted::by_rules(program, &[rule]);
-        if wanted.everything {
-            return Self::Everything;
+        let (mut atoms, mut fields, mut everything) = (Vec::new(), Vec::new(), false);
+        atoms_of_rule(program, rule, &mut atoms);
+        for atom in atoms.iter().map(|id| &program.atoms[id.index()]) {
+            match atom.scope {
+                Scope::Field(field) => fields.push(field),
+                Scope::Anywhere => everything = true,
+            }
+            if let Test::Reference { other, .. } = atom.test {
+                fields.push(other);
+            }
         }
-        let fields = wanted.fields.iter().zip(0..).filter(|(is_wanted, _)| **is_wanted);
-        Self::Fields(fields.map(|(_, field)| FieldId(field)).collect())
+        fields.sort_unstable();
+        fields.dedup();
+        Self { fields: fields.into(), everything }
     }
+}
+
+fn atoms_of_rule(program: &Program, rule: usize, atoms: &mut Vec<AtomId>) {
+    program.rules[rule].selections.iter().for_each(|selection| atoms_of(&selection.body, atoms));
 }
