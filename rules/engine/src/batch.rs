@@ -10,7 +10,7 @@ use std::sync::Arc;
 use beffroi_schema::batch::{EventRef, ListRef, Packed, ValueRef};
 
 use crate::detector::{RuleMatch, SigmaDetector, Workspace};
-use crate::eval::{Find, Frame, Scratch};
+use crate::eval::{FieldId, Find, Frame, Scratch};
 use crate::view::{self, Part};
 use crate::ways::{AuditWay, Way};
 
@@ -36,13 +36,14 @@ impl Planned<'_> {
     /// Fills a frame with a record.
     fn fill<'b>(&self, frame: &mut Frame<'b>, event: EventRef<'b>, record: u8) {
         match usize::from(record).checked_sub(1) {
-            None => {
-                let columns = self.plan.columns.iter();
-                columns.for_each(|(column, field)| frame.push_value(*field, event.value(*column)));
-            }
+            None => fill_columns(frame, &self.plan.columns, event),
             Some(at) => self.audit[at].form.fill(frame, event),
         }
     }
+}
+
+fn fill_columns<'b>(frame: &mut Frame<'b>, columns: &[(usize, Option<FieldId>)], event: EventRef<'b>) {
+    columns.iter().for_each(|(column, field)| frame.push_value(*field, event.value(*column)));
 }
 
 /// One record of an event, made when somebody has to read it.
@@ -77,18 +78,36 @@ impl SigmaDetector {
         let mut plans: Vec<Option<Planned<'_>>> = Vec::new();
         plans.resize_with(batch.shapes().len(), || None);
         for event in batch.events() {
-            let planned = plans[event.shape_number()].get_or_insert_with(|| {
+            let planned = &mut plans[event.shape_number()];
+            if planned.is_none() {
                 let audit = self.audit.of(&event.shape().logsource);
-                Planned { plan: self.plan(event.shape(), audit, workspace), audit }
-            });
+                *planned = self.plan(event.shape(), audit, workspace).map(|plan| Planned { plan, audit });
+            }
             let mut matches = Vec::new();
-            self.judge_packed(planned, event, workspace, &mut matches);
+            match planned {
+                Some(planned) => self.judge_packed(planned, event, workspace, &mut matches),
+                None => self.judge_unplanned(event, workspace, &mut matches),
+            }
             workspace.events += 1;
             if !matches.is_empty() {
                 tell(event, matches);
             }
         }
         workspace.scratch.end_batch();
+    }
+
+    /// Judges one event of a shape without a plan, as events are judged that are in no batch.
+    fn judge_unplanned<'b>(&self, event: EventRef<'b>, workspace: &mut Workspace, matches: &mut Vec<RuleMatch>) {
+        let shape = event.shape();
+        let way = self.way(&shape.logsource, workspace);
+        let columns = self.columns(shape, &way);
+        let fill = |frame: &mut Frame<'b>| fill_columns(frame, &columns, event);
+        self.judge_filled(&way, fill, workspace, matches);
+        if view::shows(&shape.logsource, event) {
+            for AuditWay { form, way, .. } in self.audit.of(&shape.logsource) {
+                self.judge_filled(way, |frame| form.fill(frame, event), workspace, matches);
+            }
+        }
     }
 
     /// Judges one event: what it says itself, then each audit record that it is shown as.

@@ -15,6 +15,9 @@ use super::verdicts::Verdicts;
 
 /// Shapes that are remembered from batch to batch: an agent's batches have some dozens.
 const MAX_PLANS: usize = 256;
+/// Shapes that have plans at one time. One batch may name 65,536 shapes, all with names of one hash: what they cost must not
+/// grow with their square, and a plan has some kilobytes.
+const MAX_PLANS_AT_ONCE: usize = 1_024;
 /// Sets of readers that are remembered: each shape has one for each column.
 const MAX_SETS: usize = 1 << 14;
 
@@ -176,24 +179,33 @@ fn hash_of_shape(shape: &Shape) -> u64 {
 }
 
 impl SigmaDetector {
-    pub(super) fn plan(&self, shape: &Shape, audit: &[AuditWay], workspace: &mut Workspace) -> Arc<Plan> {
+    /// The plan of a shape; none where the batch in hand has too many shapes.
+    pub(super) fn plan(&self, shape: &Shape, audit: &[AuditWay], workspace: &mut Workspace) -> Option<Arc<Plan>> {
+        if workspace.batches.plans.things.len() >= MAX_PLANS_AT_ONCE {
+            return None;
+        }
         let hash = hash_of_shape(shape);
         if let Some(place) = workspace.batches.plans.place(hash, |known| known == shape) {
-            return workspace.batches.plans.things[place].1.clone();
+            return Some(workspace.batches.plans.things[place].1.clone());
         }
         let plan = Arc::new(self.new_plan(shape, audit, workspace));
         workspace.batches.plans.put(hash, shape.clone(), plan.clone());
-        plan
+        Some(plan)
     }
 
-    fn new_plan(&self, shape: &Shape, audit: &[AuditWay], workspace: &mut Workspace) -> Plan {
-        let way = self.way(&shape.logsource, workspace);
+    /// Columns that the rules of a way read, and by which numbers.
+    pub(super) fn columns(&self, shape: &Shape, way: &Way) -> Vec<(usize, Option<FieldId>)> {
         let field = |column: &Column| match &column.name {
             ColumnName::Known(field) => self.program.names.of_field(*field),
             ColumnName::Extra(name) => self.program.names.find(name),
         };
         let columns = shape.columns.iter().map(field).enumerate();
-        let columns: Vec<(usize, Option<FieldId>)> = columns.filter(|(_, field)| way.wanted.wants(*field)).collect();
+        columns.filter(|(_, field)| way.wanted.wants(*field)).collect()
+    }
+
+    fn new_plan(&self, shape: &Shape, audit: &[AuditWay], workspace: &mut Workspace) -> Plan {
+        let way = self.way(&shape.logsource, workspace);
+        let columns = self.columns(shape, &way);
         let mut readers = self.readers_of_columns(&way, &columns, shape.columns.len());
         self.add_readers_of_records(shape, audit, &mut readers);
         let asked = readers.into_iter().enumerate().filter(|(_, readers)| !readers.is_empty());

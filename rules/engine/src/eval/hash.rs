@@ -1,5 +1,6 @@
 //! Hashing and look-up of short keys that rules fix once and events only ask for: an event inserts nothing, so nobody
-//! can make chains grow by choosing values, and a plain multiplicative hash is enough.
+//! can make chains grow by choosing values, and a plain multiplicative hash is enough. Whoever puts in what events bring must
+//! bound how much that is.
 
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
