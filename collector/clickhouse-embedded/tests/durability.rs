@@ -21,6 +21,9 @@ fn pid(state: &State) -> Option<Pid> {
     }
 }
 
+const TABLE_THAT_DEDUPLICATES: &str =
+    "CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window = 10000";
+
 /// Inserts batch `n` (1,000 rows) under its token until it is acknowledged.
 async fn insert_until_acknowledged(server: &Server, n: u64) {
     let body: String = (0..1000).map(|row| format!("{}\n", n * 1000 + row)).collect();
@@ -41,9 +44,7 @@ async fn insert_until_acknowledged(server: &Server, n: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_in_the_middle_of_inserts_loses_and_doubles_nothing() {
     let Some(server) = Server::start(&[]).await else { return };
-    server
-        .run("CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window = 10000")
-        .await;
+    server.run(TABLE_THAT_DEDUPLICATES).await;
     let mut states = server.embedded.watch();
     let killer = tokio::spawn(async move {
         for restarts in 0..3 {
@@ -72,9 +73,7 @@ async fn kill_9_in_the_middle_of_inserts_loses_and_doubles_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_insert_that_was_cut_off_after_its_token_was_noted_is_taken_when_it_is_sent_again() {
     let Some(server) = Server::start(&[]).await else { return };
-    server
-        .run("CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window = 10000")
-        .await;
+    server.run(TABLE_THAT_DEDUPLICATES).await;
     for n in 0..3 {
         insert_until_acknowledged(&server, n).await;
     }

@@ -103,11 +103,7 @@ impl SigmaDetector {
         let columns = self.columns(shape, &way);
         let fill = |frame: &mut Frame<'b>| fill_columns(frame, &columns, event);
         self.judge_filled(&way, fill, workspace, matches);
-        if view::shows(&shape.logsource, event) {
-            for AuditWay { form, way, .. } in self.audit.of(&shape.logsource) {
-                self.judge_filled(way, |frame| form.fill(frame, event), workspace, matches);
-            }
-        }
+        self.judge_records(&shape.logsource, event, workspace, matches);
     }
 
     /// Judges one event: what it says itself, then each audit record that it is shown as.

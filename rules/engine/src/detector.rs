@@ -12,7 +12,7 @@ use beffroi_schema::{Event, Logsource};
 use crate::batch::Memory;
 use crate::cost::{Costs, RuleCost, SAMPLED_EVERY};
 use crate::eval::{
-    Builder, Choice, Found, Frame, Judge, Program, Scratch, TooMuchText, explain, fill_wanted_from_event, reference,
+    Builder, Choice, Found, Frame, Judge, Program, Scratch, Subject, TooMuchText, explain, fill_wanted_from_event, reference,
 };
 use crate::limits::{MAX_CORRELATIONS, MAX_MATCHED_FIELDS};
 use crate::logsource::{Route, RuleLogsource};
@@ -218,6 +218,21 @@ impl SigmaDetector {
         workspace.frame = frame.recycle();
     }
 
+    /// Judges the audit records that an event is shown as.
+    pub(crate) fn judge_records<'a>(
+        &self,
+        logsource: &Logsource,
+        event: impl Subject<'a>,
+        workspace: &mut Workspace,
+        matches: &mut Vec<RuleMatch>,
+    ) {
+        if view::shows(logsource, event) {
+            for AuditWay { form, way, .. } in self.audit.of(logsource) {
+                self.judge_filled(way, |frame| form.fill(frame, event), workspace, matches);
+            }
+        }
+    }
+
     pub(crate) fn judge_one_by_one(&self, choice: &Choice, frame: &Frame<'_>) -> Vec<u32> {
         let holds = |place: &usize| {
             let rule = &self.program.rules[*place];
@@ -250,11 +265,7 @@ impl Detector for SigmaDetector {
             let fill = |frame: &mut Frame<'e>| fill_wanted_from_event(frame, &self.program.names, &way.wanted, event);
             self.judge_filled(&way, fill, &mut workspace, &mut matches);
         }
-        if view::shows(&event.logsource, event) {
-            for AuditWay { form, way, .. } in self.audit.of(&event.logsource) {
-                self.judge_filled(way, |frame| form.fill(frame, event), &mut workspace, &mut matches);
-            }
-        }
+        self.judge_records(&event.logsource, event, &mut workspace, &mut matches);
         workspace.events += 1;
         self.give_back(workspace);
         matches

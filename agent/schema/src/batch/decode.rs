@@ -8,7 +8,7 @@ use prost::Message;
 use super::others::{gap_in, heartbeat_in, host_in, seq_in, start_in};
 use super::packed::{Column, ColumnName, List, Packed, Piece, Row, Shape, signed};
 use super::reader::{MAX_VARINT, Member, Reader, malformed};
-use super::sealed::{Envelope, announced, check_record_count, limit as over};
+use super::sealed::{Envelope, announced, check_record_count, limit};
 use super::{BatchError, Gap, Header, HostInfo, Record};
 use crate::event::{Category, Logsource, Product, Text};
 use crate::fields::{FIRST_EXTRA, Field, Kind};
@@ -111,7 +111,7 @@ impl<'a> Parts<'a> {
             };
             match number {
                 1 => {
-                    over("one string", bytes.len(), MAX_TEXT_BYTES)?;
+                    limit("one string", bytes.len(), MAX_TEXT_BYTES)?;
                     let end = raw.len() - reader.left();
                     parts.strings.push(Piece::new((end - bytes.len()) as u32, end as u32));
                 }
@@ -132,10 +132,10 @@ impl<'a> Parts<'a> {
     /// Counts that bound the memory of what is made of them.
     fn check(&self) -> Result<(), BatchError> {
         check_record_count(self.records())?;
-        over("the strings of the batch", self.strings.len(), MAX_VALUES)?;
-        over("the lists of the batch", self.lists.len(), MAX_LISTS)?;
-        over("the shapes of the batch", self.shapes.len(), MAX_RECORDS)?;
-        over("the names of a batch", self.names.len(), MAX_FIELDS * MAX_FIELDS)
+        limit("the strings of the batch", self.strings.len(), MAX_VALUES)?;
+        limit("the lists of the batch", self.lists.len(), MAX_LISTS)?;
+        limit("the shapes of the batch", self.shapes.len(), MAX_RECORDS)?;
+        limit("the names of a batch", self.names.len(), MAX_FIELDS * MAX_FIELDS)
     }
 
     fn records(&self) -> usize {
@@ -215,15 +215,15 @@ impl Opener {
             match member {
                 (1, Member::Number(number)) => numbers.push(number),
                 (1, Member::Bytes(packed)) => {
-                    over("one list", packed.len() / MAX_VARINT, MAX_LIST)?;
+                    limit("one list", packed.len() / MAX_VARINT, MAX_LIST)?;
                     Reader::new(packed).numbers(&mut numbers)?;
                 }
                 (1, _) => return Err(malformed("a string of a list is of another kind")),
                 _ => {}
             }
         }
-        over("one list", numbers.len(), MAX_LIST)?;
-        over("values of the batch", self.listed.len() + numbers.len(), MAX_VALUES)?;
+        limit("one list", numbers.len(), MAX_LIST)?;
+        limit("values of the batch", self.listed.len() + numbers.len(), MAX_VALUES)?;
         let (start, mut bytes) = (self.listed.len(), 0);
         for number in &numbers {
             bytes += self.string(*number, index)?.len();
@@ -234,9 +234,9 @@ impl Opener {
     }
 
     fn shape(&mut self, raw: &[u8], shape: &proto::Shape, names: &Names, index: usize) -> Result<Shape, BatchError> {
-        over("the fields of one event", shape.fields.len(), MAX_FIELDS)?;
+        limit("the fields of one event", shape.fields.len(), MAX_FIELDS)?;
         self.fields += shape.fields.len();
-        over("values of the batch", self.listed.len() + self.fields, MAX_VALUES)?;
+        limit("values of the batch", self.listed.len() + self.fields, MAX_VALUES)?;
         let service = match shape.service {
             0 => None,
             number => {
@@ -278,7 +278,7 @@ impl Opener {
                     (2, Member::Number(distance)) => row.seq = distance,
                     (3, Member::Number(number)) => row.ts = signed(number),
                     (4, Member::Bytes(packed)) => {
-                        over("the fields of one event", packed.len() / MAX_VARINT, MAX_FIELDS)?;
+                        limit("the fields of one event", packed.len() / MAX_VARINT, MAX_FIELDS)?;
                         Reader::new(packed).numbers(&mut self.values)?;
                     }
                     (4, Member::Number(number)) => self.values.push(number),
@@ -286,7 +286,7 @@ impl Opener {
                     _ => {}
                 }
             }
-            over("values of the batch", self.values.len() + self.listed.len() + self.fields, MAX_VALUES)?;
+            limit("values of the batch", self.values.len() + self.listed.len() + self.fields, MAX_VALUES)?;
             ts = ts.wrapping_add(row.ts);
             self.check(&row, index)?;
             self.rows.push(Row { seq: seq_in(first, row.seq, index)?, ts, ..row });
@@ -317,7 +317,7 @@ impl Opener {
             }
         }
         self.expanded = self.expanded.saturating_add(bytes);
-        over("the text of all events of the batch", self.expanded, MAX_EXPANDED_BYTES)
+        limit("the text of all events of the batch", self.expanded, MAX_EXPANDED_BYTES)
     }
 
     fn string(&self, at: u64, index: usize) -> Result<&Piece, BatchError> {

@@ -1,6 +1,6 @@
 //! Records that are no events, and the host, as protobuf messages read within limits.
 
-use super::sealed::limit as over;
+use super::sealed::limit;
 use super::{BatchError, EpochStart, Evicted, Gap, GapReason, Heartbeat, HookState, HostInfo, PreviousEpoch, StreamHead};
 use crate::ids::{BatchHash, Epoch, Stream};
 use crate::proto;
@@ -28,7 +28,7 @@ pub(super) fn host_in(host: proto::Host) -> HostInfo {
 
 fn heads_in(heads: Vec<proto::StreamHead>, index: usize) -> Result<Vec<StreamHead>, BatchError> {
     let wrong = |why: String| BatchError::Record { index, why };
-    over("the heads of a record", heads.len(), 64)?;
+    limit("the heads of a record", heads.len(), 64)?;
     let one = |head: proto::StreamHead| {
         Ok(StreamHead {
             stream: Stream::from_number(head.stream).ok_or_else(|| wrong(format!("no stream has number {}", head.stream)))?,
@@ -78,8 +78,8 @@ pub(super) fn start_in(start: proto::EpochStart, first: u64, index: usize) -> Re
 }
 
 pub(super) fn heartbeat_in(heartbeat: proto::Heartbeat, first: u64, index: usize) -> Result<Heartbeat, BatchError> {
-    over("the hooks of a heartbeat", heartbeat.hooks.len(), 256)?;
-    over("the counters of a heartbeat", heartbeat.counters.len(), 256)?;
+    limit("the hooks of a heartbeat", heartbeat.hooks.len(), 256)?;
+    limit("the counters of a heartbeat", heartbeat.counters.len(), 256)?;
     let hook = |hook: proto::HookState| HookState {
         name: short(hook.name),
         on: hook.on,

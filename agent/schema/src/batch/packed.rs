@@ -62,7 +62,7 @@ impl List {
 }
 
 /// What events of one shape have in common.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
     /// Where they come from.
     pub logsource: Logsource,
@@ -74,7 +74,7 @@ pub struct Shape {
 }
 
 /// One field of a shape.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
     /// Which.
     pub name: ColumnName,
@@ -83,7 +83,7 @@ pub struct Column {
 }
 
 /// By what a column is known.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ColumnName {
     /// A field of the table.
     Known(Field),

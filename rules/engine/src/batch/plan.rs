@@ -7,7 +7,7 @@ use beffroi_schema::fields::Kind;
 use beffroi_schema::{Category, Field};
 
 use crate::detector::{SigmaDetector, Workspace};
-use crate::eval::{FieldId, NO_SET, Names, Reads, SetId, Table, Values};
+use crate::eval::{FieldId, NO_SET, Names, Reads, SetId, Table, Values, mix};
 use crate::view::Part;
 use crate::ways::{AuditWay, Way};
 
@@ -148,10 +148,6 @@ impl<K, T> Found<K, T> {
         self.things.push((key, thing));
         self.things.len() - 1
     }
-}
-
-fn mix(hash: u64, word: u64) -> u64 {
-    (hash.rotate_left(29) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 fn hash_of_ground((way, category, kind): Ground) -> u64 {

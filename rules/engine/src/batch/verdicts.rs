@@ -1,6 +1,8 @@
 //! What came out when rules were judged, by the values that they read: events of a batch repeat themselves, and a rule says
 //! the same of the same values.
 
+use crate::eval::{mix, spread};
+
 /// Which rule, and of what: the plan of the event, and the record that it is judged as.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Question {
@@ -48,12 +50,11 @@ impl Verdicts {
     /// Whether a rule holds over these values, if that is known.
     #[inline]
     pub(super) fn ask(&mut self, question: Question, values: impl Iterator<Item = u64>) -> Option<bool> {
-        const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
         self.asked.clear();
         self.asked.extend(values);
         let head = u64::from(question.plan) << 40 ^ u64::from(question.record) << 32 ^ u64::from(question.rule);
-        let mix = |hash: u64, value: &u64| (hash.rotate_left(29) ^ value).wrapping_mul(MIX);
-        let at = (self.asked.iter().fold(head.wrapping_mul(MIX), mix) >> (64 - PLACES_BITS)) as usize;
+        let hash = self.asked.iter().fold(spread(head), |hash, value| mix(hash, *value));
+        let at = (hash >> (64 - PLACES_BITS)) as usize;
         self.last = (question, at);
         let place = self.places.get(at).filter(|place| place.batch == self.batch && place.question == question)?;
         let known = self.kept.get(place.first as usize..place.end as usize)?;

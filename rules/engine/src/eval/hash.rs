@@ -4,10 +4,28 @@
 
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
+/// A word spread over all bits; the upper ones are the better ones.
+#[inline]
+pub(crate) fn spread(word: u64) -> u64 {
+    word.wrapping_mul(MIX)
+}
+
+/// A hash and one more word.
+#[inline]
+pub(crate) fn mix(hash: u64, word: u64) -> u64 {
+    spread(hash.rotate_left(29) ^ word)
+}
+
+/// The place of a word among two to the power of so many.
+#[inline]
+pub(crate) fn place(word: u64, bits: u32) -> usize {
+    (spread(word) >> (64 - bits)) as usize
+}
+
 /// A hash of bytes; its upper bits are the better ones.
 pub(crate) fn hash(bytes: &[u8]) -> u64 {
     let mut state = bytes.len() as u64;
-    let mut take = |word: u64| state = (state.rotate_left(29) ^ word).wrapping_mul(MIX);
+    let mut take = |word: u64| state = mix(state, word);
     let (words, rest) = bytes.as_chunks::<8>();
     words.iter().for_each(|word| take(u64::from_le_bytes(*word)));
     if let Some(last) = bytes.last_chunk::<8>() {

@@ -210,14 +210,14 @@ impl Judge {
         }
         scratch.marks.candidates.extend_from_slice(&choice.always);
         scratch.marks.is_searched_by(self.number);
-        let candidates = std::mem::take(&mut scratch.marks.candidates);
+        let candidates = scratch.take_candidates();
         for candidate in &candidates {
             let mut atom = |atom| scratch.searched_atom(&self, program, frame, atom);
             if program.lean.holds(*candidate as usize, &mut atom) {
                 scratch.matches.push(*candidate);
             }
         }
-        scratch.marks.candidates = candidates;
+        scratch.give_back(candidates);
         scratch.matches.sort_unstable();
         &scratch.matches
     }
@@ -231,10 +231,7 @@ impl Judge {
         scratch: &mut Scratch,
     ) {
         scratch.marks.call(program);
-        for trigger in triggers {
-            let rules = self.rules_of(self.triggers[trigger as usize]).iter().filter(|rule| choice.has(**rule));
-            rules.for_each(|rule| scratch.marks.look_at(*rule));
-        }
+        triggers.for_each(|trigger| self.look_at(choice, self.triggers[trigger as usize], &mut scratch.marks));
         scratch.marks.candidates.extend_from_slice(&choice.always);
     }
 
@@ -279,6 +276,11 @@ impl Judge {
     fn found(&self, choice: &Choice, trigger: u32, marks: &mut Marks) {
         let trigger = self.triggers[trigger as usize];
         marks.find(trigger.atom, trigger.proves);
+        self.look_at(choice, trigger, marks);
+    }
+
+    #[inline]
+    fn look_at(&self, choice: &Choice, trigger: Trigger, marks: &mut Marks) {
         self.rules_of(trigger).iter().filter(|rule| choice.has(**rule)).for_each(|rule| marks.look_at(*rule));
     }
 

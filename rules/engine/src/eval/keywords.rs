@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::filter::{Filter, GRAM};
-use super::hash::Table;
+use super::hash::{Table, spread};
 use super::program::Atom;
 use super::scan::Rarity;
 
@@ -151,7 +151,7 @@ impl Keywords {
 }
 
 fn hash(key: u32) -> u64 {
-    u64::from(key).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    spread(key.into())
 }
 
 fn folds_into_ascii(text: &[u8]) -> bool {

@@ -4,7 +4,7 @@
 //! One place for each hash, the newest value stays: memory is bounded, and whoever sends values that push each other out
 //! gains nothing but that they are scanned. A value counts as known only when all of its bytes are the same.
 
-use super::hash::hash;
+use super::hash::{self, hash, spread};
 use super::program::AtomId;
 
 /// Places, each of one value in one scan.
@@ -54,7 +54,7 @@ impl Key {
 
     fn place(self) -> usize {
         let scans = u64::from(self.scans.0) << 32 | u64::from(self.scans.1);
-        ((self.hash ^ scans.wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> 32) as usize % PLACES
+        ((self.hash ^ spread(scans)) >> 32) as usize % PLACES
     }
 }
 
@@ -122,8 +122,8 @@ impl Dictionary {
 
     #[inline]
     fn place(scans: (u32, u32), string: u32) -> usize {
-        let key = (u64::from(scans.0) << 32 | u64::from(scans.1)).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(string);
-        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - STRINGS_BITS)) as usize
+        let scans = u64::from(scans.0) << 32 | u64::from(scans.1);
+        hash::place(spread(scans) ^ u64::from(string), STRINGS_BITS)
     }
 
     /// What is found in a string, if that is known.
@@ -172,8 +172,7 @@ impl Held {
 
     #[inline]
     fn place(atom: AtomId, string: u32) -> usize {
-        let key = u64::from(atom.0) << 32 | u64::from(string);
-        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - HELD_BITS)) as usize
+        hash::place(u64::from(atom.0) << 32 | u64::from(string), HELD_BITS)
     }
 
     /// Whether an atom holds of a string, if that is known.

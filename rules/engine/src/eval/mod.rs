@@ -50,7 +50,7 @@ mod wanted;
 pub use build::{BuildError, Builder};
 pub use detail::{Found, explain};
 pub use frame::{Datum, Frame};
-pub(crate) use hash::Table;
+pub(crate) use hash::{Table, mix, spread};
 pub use json::fill_from_text;
 pub use judge::{Choice, Judge, TooMuchText};
 pub use names::{FieldId, Names};

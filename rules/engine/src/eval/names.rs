@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use beffroi_schema::Field;
 use beffroi_schema::fields::TABLE;
 
-use super::hash::Table;
+use super::hash::{Table, spread};
 
 /// Number of a field name within one rule set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,7 +49,7 @@ impl Ends {
     /// A hash whose upper bits are the better ones.
     #[inline]
     fn hash(self) -> u64 {
-        (self.first ^ self.last.rotate_left(29)).wrapping_add(self.length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        spread((self.first ^ self.last.rotate_left(29)).wrapping_add(self.length as u64))
     }
 }
 

@@ -9,7 +9,7 @@ use beffroi_simd as simd;
 
 use super::filter::{Filter, GRAM};
 use super::forms::{Form, Forms};
-use super::hash::{Table, hash};
+use super::hash::{Table, hash, spread};
 use super::needles::{Needle, Needles, Place, Required};
 
 /// Numbers of scans. Rules would have to be loaded a million times before one came back.
@@ -73,7 +73,7 @@ fn gram<const N: usize>(window: &[u8]) -> u32 {
 }
 
 fn key(gram: u32) -> u64 {
-    u64::from(gram).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    spread(gram.into())
 }
 
 /// Bytes of a beginning or an end that tell it from most others: half of all programs end in the same four.
@@ -83,7 +83,7 @@ pub(super) const OUTER: usize = 8;
 #[inline]
 fn outer_start(text: &[u8]) -> u64 {
     match text.first_chunk::<OUTER>() {
-        Some(bytes) => spread(u64::from_le_bytes(*bytes)),
+        Some(bytes) => of_outer(u64::from_le_bytes(*bytes)),
         None => key(gram::<GRAM>(text)),
     }
 }
@@ -92,14 +92,14 @@ fn outer_start(text: &[u8]) -> u64 {
 #[inline]
 fn outer_end(text: &[u8]) -> u64 {
     match (text.last_chunk::<OUTER>(), text.last_chunk::<GRAM>()) {
-        (Some(bytes), _) => spread(u64::from_le_bytes(*bytes)),
+        (Some(bytes), _) => of_outer(u64::from_le_bytes(*bytes)),
         (None, Some(bytes)) => key(u32::from_le_bytes(*bytes)),
         _ => 0,
     }
 }
 
-fn spread(word: u64) -> u64 {
-    let mixed = word.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+fn of_outer(word: u64) -> u64 {
+    let mixed = spread(word);
     mixed ^ mixed << 29
 }
 
@@ -145,9 +145,7 @@ impl Pairs {
             }
         }
     }
-}
 
-impl Pairs {
     fn each_of_few(&self, value: &[u8], mut tell: impl FnMut(usize, u32)) {
         for start in (0..value.len()).step_by(simd::WIDTH) {
             let (here, behind) = (simd::at(value, start), simd::at(value, start + 1));

@@ -1,6 +1,8 @@
 //! What is known of the values of the batch in hand: which of its readers are told something by a value, and what. A value
 //! is looked into once for each set of readers, however many events have it.
 
+use super::hash;
+
 /// Who is told something by a value: the record that an event is judged as, from 0, the judge among those of its way, and
 /// what was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +73,7 @@ impl Values {
 
     #[inline]
     fn place(key: u64) -> usize {
-        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - PLACES_BITS)) as usize
+        hash::place(key, PLACES_BITS)
     }
 
     /// What a value tells a set of readers, if that is known.
