@@ -96,28 +96,26 @@ fn marks_of(block: &[u8; BLOCK], bytes: [u8; 2]) -> [u64; 2] {
 #[inline]
 pub fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
     let ([first, ..], [.., last]) = (wanted, wanted) else { return Some(0) };
-    let end = text.len().checked_sub(wanted.len())? + 1;
-    let mut start = 0;
-    while start < end {
-        let places = match text.get(start..start + wanted.len() - 1 + WIDTH) {
-            Some(part) => both(part.first_chunk(), part.last_chunk(), *first, *last),
-            None => at(text, start).equal(*first) & at(text, start + wanted.len() - 1).equal(*last),
-        };
+    // As many bytes of each as there are places where the text can begin.
+    let fronts = text.get(..(text.len() + 1).checked_sub(wanted.len())?)?;
+    let backs = text.get(wanted.len() - 1..)?;
+    let both = |front: Chunk, back: Chunk| front.equal(*first) & back.equal(*last);
+    let pairs = fronts.as_chunks::<WIDTH>().0.iter().zip(backs.as_chunks::<WIDTH>().0);
+    for (number, (front, back)) in pairs.enumerate() {
+        let places = both(Chunk::of(front), Chunk::of(back));
         if places != 0
-            && let Some(place) = verified(text, wanted, start, places)
+            && let Some(place) = verified(text, wanted, number * WIDTH, places)
         {
             return Some(place);
         }
-        start += WIDTH;
     }
-    None
-}
-
-/// Places at which one part has one byte and the other the other.
-#[inline(always)]
-fn both(front: Option<&[u8; WIDTH]>, back: Option<&[u8; WIDTH]>, first: u8, last: u8) -> u16 {
-    let places = |part: Option<&[u8; WIDTH]>, byte| part.map_or(0, |part| Chunk::of(part).equal(byte));
-    places(front, first) & places(back, last)
+    // Places at the end may be looked at again.
+    let start = fronts.len().saturating_sub(WIDTH);
+    let places = match (fronts.last_chunk(), backs.last_chunk()) {
+        (Some(front), Some(back)) => both(Chunk::of(front), Chunk::of(back)),
+        _ => both(at(text, 0), at(backs, 0)),
+    };
+    verified(text, wanted, start, places)
 }
 
 /// The first of these places after `start` at which the text stands.
