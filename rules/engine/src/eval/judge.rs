@@ -25,7 +25,7 @@ pub struct Judge {
     fields: Vec<u32>,
     scans: Vec<Scan>,
     pub(super) triggers: Vec<Trigger>,
-    /// By atom: the trigger that finds it in values of its field, or [`NONE`].
+    /// By atom: the trigger that finds it in values of its field or, with a bit of its own, in all texts; or [`NONE`].
     pub(super) finders: Vec<u32>,
     pub(super) number: u64,
     /// Rules of all triggers, one trigger after the other.
@@ -134,6 +134,7 @@ impl Judge {
             judge.triggers.push(Trigger { atom, proves, first, end: judge.triggered.len() as u32 });
         }
         judge.triggered.shrink_to_fit();
+        judge.anywhere.clone().into_iter().for_each(|trigger| judge.finds_anywhere(trigger));
         let mut more = further(program, rules);
         for (field, triggers) in scopes {
             let needles = |trigger: &u32| Some((needs.needles(judge.triggers[*trigger as usize].atom)?, *trigger));

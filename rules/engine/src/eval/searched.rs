@@ -26,6 +26,9 @@ pub(super) fn next_number() -> u64 {
     SEARCHES.fetch_add(1, Ordering::Relaxed)
 }
 
+/// The bit of a finder that looks into all texts. There are fewer triggers.
+const ANYWHERE: u32 = 1 << 31;
+
 /// What all values of a frame were searched for.
 pub(super) trait Searched {
     /// What it is known by.
@@ -43,7 +46,8 @@ impl Searched for &Judge {
 
     #[inline]
     fn has(&self, atom: AtomId) -> bool {
-        self.finders.get(atom.index()).is_some_and(|trigger| *trigger != NONE)
+        // What rules that are not chosen look for in all texts was not looked for.
+        self.finders.get(atom.index()).is_some_and(|trigger| *trigger < ANYWHERE)
     }
 }
 
@@ -55,16 +59,25 @@ impl Searched for (&Judge, &Choice) {
 
     fn has(&self, atom: AtomId) -> bool {
         let finder = self.0.finders.get(atom.index()).filter(|trigger| **trigger != NONE);
-        finder.is_some_and(|trigger| self.0.chooses(self.1, *trigger))
+        finder.is_some_and(|trigger| self.0.chooses(self.1, *trigger & !ANYWHERE))
     }
 }
 
 impl Judge {
     /// Writes down that a trigger is looked for in all values of its field.
     pub(super) fn finds(&mut self, trigger: u32) {
+        self.finds_by(trigger, trigger);
+    }
+
+    /// Writes down that a trigger is looked for in all texts, if one of its rules is chosen.
+    pub(super) fn finds_anywhere(&mut self, trigger: u32) {
+        self.finds_by(trigger, trigger | ANYWHERE);
+    }
+
+    fn finds_by(&mut self, trigger: u32, finder: u32) {
         let atom = self.triggers[trigger as usize].atom.index();
         self.finders.resize(self.finders.len().max(atom + 1), NONE);
-        self.finders[atom] = trigger;
+        self.finders[atom] = finder;
     }
 
     /// Why one of the chosen rules matched a frame, at most `max` fields; see [`super::explain`].
