@@ -1,8 +1,10 @@
 //! What was found in values before. Machines repeat themselves: the same programs, users and folders stand in nearly every
 //! event, and a value that is known costs a hash and a comparison instead of folding and scanning.
 //!
-//! One place for each hash, the newest value stays: memory is bounded, and whoever sends values that push each other out
-//! gains nothing but that they are scanned. A value counts as known only when all of its bytes are the same.
+//! One place for each hash, the newest value stays, and when there are too many bytes all are forgotten: memory is bounded,
+//! and whoever sends values that push each other out gains nothing but that they are scanned. A value counts as known only when all of its bytes are the same.
+
+use std::ops::Range;
 
 use super::hash::{self, hash, spread};
 use super::program::AtomId;
@@ -13,18 +15,29 @@ const PLACES: usize = 4_096;
 const MAX_VALUE: usize = 512;
 /// Triggers that are kept of one value; one with more is scanned each time.
 const MAX_TRIGGERS: usize = 32;
+/// Bytes of values that are kept, of usual ones several times as many as there are places. Then all are forgotten.
+const MAX_BYTES: usize = 1 << 20;
+/// The same for triggers.
+const MAX_KEPT_TRIGGERS: usize = 1 << 18;
+/// Room from the beginning, for what comes in the first seconds.
+const USUAL_BYTES: usize = 1 << 16;
+const USUAL_TRIGGERS: usize = 1 << 13;
 
 /// What is known of values.
 #[derive(Debug, Default)]
 pub(crate) struct Memo {
     places: Vec<Known>,
+    /// Values, one behind the other; those that were pushed out of their places lie there until all are forgotten.
+    values: Vec<u8>,
+    /// Their triggers.
+    triggers: Vec<u32>,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Known {
     key: Key,
-    value: Vec<u8>,
-    triggers: Vec<u32>,
+    value: Range<u32>,
+    triggers: Range<u32>,
 }
 
 /// What a value is known by, and what was looked for in it.
@@ -61,9 +74,9 @@ impl Key {
 impl Memo {
     /// The triggers of a value that is known.
     pub(crate) fn find(&self, key: Key, value: &[u8]) -> Option<&[u32]> {
-        let known = self.places.get(key.place())?;
-        let is_it = known.key == key && known.value == value;
-        is_it.then_some(known.triggers.as_slice())
+        let known = self.places.get(key.place()).filter(|known| known.key == key)?;
+        let is_it = self.values.get(places(&known.value)) == Some(value);
+        if is_it { self.triggers.get(places(&known.triggers)) } else { None }
     }
 
     /// Keeps what was found.
@@ -71,16 +84,34 @@ impl Memo {
         if triggers.len() > MAX_TRIGGERS {
             return;
         }
-        if self.places.is_empty() {
-            self.places.resize(PLACES, Known::default());
+        if self.places.is_empty() || self.values.len() > MAX_BYTES || self.triggers.len() > MAX_KEPT_TRIGGERS {
+            self.begin();
         }
-        let known = &mut self.places[key.place()];
-        known.key = key;
-        known.value.clear();
-        known.value.extend_from_slice(value);
-        known.triggers.clear();
-        known.triggers.extend_from_slice(triggers);
+        let value = keep(&mut self.values, value);
+        let triggers = keep(&mut self.triggers, triggers);
+        self.places[key.place()] = Known { key, value, triggers };
     }
+
+    /// Forgets all.
+    fn begin(&mut self) {
+        self.places.clear();
+        self.places.resize(PLACES, Known::default());
+        self.values.clear();
+        self.values.reserve(USUAL_BYTES);
+        self.triggers.clear();
+        self.triggers.reserve(USUAL_TRIGGERS);
+    }
+}
+
+fn places(range: &Range<u32>) -> Range<usize> {
+    range.start as usize..range.end as usize
+}
+
+/// Appends items; where they are. Limits of what is kept are far below what a word counts to.
+fn keep<T: Copy>(all: &mut Vec<T>, items: &[T]) -> Range<u32> {
+    let start = all.len() as u32;
+    all.extend_from_slice(items);
+    start..all.len() as u32
 }
 
 /// Places of [`Dictionary`], as a power of two.
@@ -241,11 +272,17 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_thousand_values_take_no_more_memory_than_the_places() {
+    fn a_hundred_thousand_values_take_no_more_memory_than_the_limits_and_the_last_is_known() {
         let mut memo = Memo::default();
         for number in 0..100_000u32 {
-            let value = number.to_le_bytes();
-            memo.keep(Key::of((1, 0), &value, Kind::Text).unwrap(), &value, &[number]);
+            let value = [b'x'; MAX_VALUE];
+            let mut value: Vec<u8> = value[..number as usize % MAX_VALUE].to_vec();
+            value.extend_from_slice(&number.to_le_bytes());
+            let Some(key) = Key::of((1, 0), &value, Kind::Text) else { continue };
+            let triggers = vec![number; number as usize % MAX_TRIGGERS];
+            memo.keep(key, &value, &triggers);
+            assert_eq!(memo.find(key, &value), Some(&triggers[..]));
+            assert!(memo.values.len() <= MAX_BYTES + MAX_VALUE && memo.triggers.len() <= MAX_KEPT_TRIGGERS + MAX_TRIGGERS);
         }
         assert_eq!(memo.places.len(), PLACES);
     }
