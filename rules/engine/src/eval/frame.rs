@@ -89,7 +89,7 @@ pub struct Frame<'a> {
     stamp: u64,
     no_keywords: bool,
     /// What is remembered of texts that were read into it.
-    pub(crate) recall: Recall,
+    pub(crate) recall: Option<Box<Recall>>,
 }
 
 impl<'a> Frame<'a> {

@@ -20,10 +20,10 @@ use super::wanted::Wanted;
 /// # Errors
 /// [`TextError`] where the text is no JSON object; the frame then holds what stood before.
 pub fn fill_from_text<'a>(frame: &mut Frame<'a>, names: &Names, wanted: &Wanted, text: &'a [u8]) -> Result<(), TextError> {
-    let mut recall = std::mem::take(&mut frame.recall);
+    let mut recall = frame.recall.take().unwrap_or_default();
     recall.begin(names);
     let filled = fill_with(&mut recall, frame, names, wanted, text);
-    frame.recall = recall;
+    frame.recall = Some(recall);
     filled
 }
 

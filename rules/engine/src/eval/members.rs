@@ -112,15 +112,15 @@ fn glance<'a>(
         b'"' => {
             let (end, kind) = string(text, start)?;
             let held = match kind {
-                Kind::Plain => Held::Text,
-                Kind::Escaped => Held::Escaped,
+                Kind::Plain => Held::TEXT,
+                Kind::Escaped => Held::ESCAPED,
                 Kind::Odd => return None,
             };
             (held, (start + 1, end), end + 1)
         }
         _ => {
             let (number, length) = digits(text.get(start..)?)?;
-            (Held::Other(Datum::Int(number)), (at, at), start + length)
+            (Held::other(Datum::Int(number)), (at, at), start + length)
         }
     };
     if text.get(after..after + 2) != Some(b",\"") {
@@ -205,7 +205,7 @@ impl Reading<'_, '_, '_> {
                 if is_wanted && kind == Kind::Odd && unescaped(text).is_none() {
                     return self.reader.wrong("an escape is unknown");
                 }
-                let held = if kind == Kind::Plain { Held::Text } else { Held::Escaped };
+                let held = if kind == Kind::Plain { Held::TEXT } else { Held::ESCAPED };
                 let value = (start + 1, start + 1 + text.len());
                 if is_wanted {
                     self.frame.push_first(field, held.datum(self.reader.text, value));
@@ -228,7 +228,7 @@ impl Reading<'_, '_, '_> {
                 if is_wanted {
                     self.frame.push_first(field, datum);
                 }
-                Ok(seen(Held::Other(datum), (start, start), self.search.number()))
+                Ok(seen(Held::other(datum), (start, start), self.search.number()))
             }
         }
     }

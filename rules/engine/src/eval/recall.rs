@@ -14,6 +14,7 @@ use super::frame::Datum;
 use super::hash::Table;
 use super::keywords::Keywords;
 use super::names::{FieldId, Names};
+use super::quotes::{Kind, string};
 
 /// Names that are remembered at most, all of some hundred kinds of events.
 const MAX_NAMES: usize = 1_024;
@@ -39,26 +40,29 @@ pub(crate) struct Recall {
     last: u64,
 }
 
-/// What a value is.
+/// A value, but for its text, which stands elsewhere.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Held {
-    /// Text without escapes.
-    Text,
-    /// Text with escapes of one letter.
-    Escaped,
-    /// Anything else.
-    Other(Datum<'static>),
-}
+pub(crate) struct Held(Datum<'static>);
 
 impl Held {
+    /// Text without escapes.
+    pub(crate) const TEXT: Self = Self(Datum::Text(b""));
+    /// Text with escapes of one letter.
+    pub(crate) const ESCAPED: Self = Self(Datum::Escaped(b""));
+
+    /// Anything else.
+    pub(crate) fn other(datum: Datum<'static>) -> Self {
+        Self(datum)
+    }
+
     /// The value, given where it stands if it is a text.
     #[inline(always)]
     pub(crate) fn datum<'a>(self, text: &'a [u8], (from, to): (usize, usize)) -> Datum<'a> {
         let value = || text.get(from..to).unwrap_or_default();
-        match self {
-            Self::Text => Datum::Text(value()),
-            Self::Escaped => Datum::Escaped(value()),
-            Self::Other(datum) => datum,
+        match self.0 {
+            Datum::Text(_) => Datum::Text(value()),
+            Datum::Escaped(_) => Datum::Escaped(value()),
+            other => other,
         }
     }
 }
@@ -96,7 +100,7 @@ impl Member {
             is_last: false,
             next: [0; FOLLOWERS],
             field: None,
-            held: Held::Text,
+            held: Held::TEXT,
             compared: 0,
             free_of: 0,
         }
@@ -105,27 +109,12 @@ impl Member {
     /// How many bytes of a text from a place on are those that are remembered; what exceeds the member means nothing.
     #[inline(always)]
     pub(crate) fn same(&self, text: &[u8], at: usize) -> usize {
-        match text.get(at..).and_then(|rest| rest.first_chunk::<MAX_MEMBER>()) {
-            Some(bytes) => {
-                let (others, _) = bytes.as_chunks::<WIDTH>();
-                self.same_as(|number| Chunk::of(&others[number]))
-            }
-            None => self.same_at_end(text, at),
-        }
-    }
-
-    /// The same where less than the longest member is left of the text.
-    #[inline(never)]
-    fn same_at_end(&self, text: &[u8], at: usize) -> usize {
-        self.same_as(|number| simd::at(text, at + number * WIDTH))
-    }
-
-    #[inline(always)]
-    fn same_as(&self, other: impl Fn(usize) -> Chunk) -> usize {
-        let (parts, _) = self.text.as_chunks::<WIDTH>();
+        let rest = text.get(at..).unwrap_or_default();
+        let Some(bytes) = rest.first_chunk::<MAX_MEMBER>() else { return self.same_at_end(rest) };
+        let ((parts, _), (others, _)) = (self.text.as_chunks::<WIDTH>(), bytes.as_chunks::<WIDTH>());
         let mut same = 0;
-        for (number, part) in parts.iter().enumerate() {
-            let equal = Chunk::of(part).same(other(number));
+        for (part, other) in parts.iter().zip(others) {
+            let equal = Chunk::of(part).same(Chunk::of(other));
             if equal != u16::MAX {
                 return same + equal.trailing_ones() as usize;
             }
@@ -135,6 +124,13 @@ impl Member {
             }
         }
         same
+    }
+
+    /// The same where less than the longest member is left of the text: all of it, the name, or nothing.
+    #[inline(never)]
+    fn same_at_end(&self, rest: &[u8]) -> usize {
+        let is_same = |length: &usize| *length > 0 && self.text.get(..*length).is_some_and(|part| rest.starts_with(part));
+        [self.whole, self.name].map(usize::from).into_iter().find(is_same).unwrap_or(0)
     }
 
     /// The length of the member, when so many bytes of it are the same.
@@ -167,6 +163,17 @@ impl Member {
         let mut member = Self { name: length as u8, compared: length as u8, field, ..Self::empty() };
         member.copy(text, at, length);
         member
+    }
+
+    /// Puts a name that followed it before those of lower rank; the one that had this rank is forgotten.
+    fn put_first(&mut self, rank: usize, place: u16) {
+        let [first, second, third, fourth] = self.next;
+        self.next = match rank {
+            0 => self.next,
+            1 => [place, first, third, fourth],
+            2 => [place, first, second, fourth],
+            _ => [place, first, second, third],
+        };
     }
 
     /// Copies so many bytes, and some behind them.
@@ -233,6 +240,7 @@ impl Recall {
         if self.names != names.number() || self.places.is_empty() || self.places.len() >= MAX_NAMES {
             self.names = names.number();
             self.places.clear();
+            self.places.reserve_exact(MAX_NAMES);
             self.places.resize(2, Member::empty());
             self.known = Table::default();
         }
@@ -269,28 +277,50 @@ impl Recall {
         &mut self.places[usize::from(place)]
     }
 
-    /// Whether the member in a text that follows the one at a place has a name that followed it before, but not last time;
-    /// that is then the last one.
+    /// Whether the member in a text that follows the one at a place has a known name, which did not follow it last time;
+    /// that is then the last one. Names that followed it before are tried first.
     #[inline(never)]
     pub(crate) fn guess(&mut self, last: u16, text: &[u8], at: usize) -> bool {
-        let next = self.at(last).next;
-        for (rank, place) in next.iter().enumerate().skip(1).take_while(|(_, place)| **place != 0) {
-            let member = self.at(*place);
+        for rank in 1..FOLLOWERS {
+            let place = self.at(last).next[rank];
+            if place == 0 {
+                break;
+            }
+            let member = self.at(place);
             if member.name(member.same(text, at)).is_some() {
-                self.at(last).next[..=rank].rotate_right(1);
+                self.at(last).put_first(rank, place);
                 return true;
             }
         }
-        false
+        self.known_at(text, at).inspect(|place| self.follows(last, *place)).is_some()
     }
 
     /// Remembers that the name at a place followed the one at another.
     pub(crate) fn follows(&mut self, last: u16, place: u16) {
         // One that stood there is moved, not doubled.
-        let next = &mut self.at(last).next;
-        let rank = next.iter().position(|known| *known == place).unwrap_or(FOLLOWERS - 1);
-        next[..=rank].rotate_right(1);
-        next[0] = place;
+        let member = self.at(last);
+        let rank = member.next.iter().position(|known| *known == place);
+        member.put_first(rank.unwrap_or(FOLLOWERS - 1), place);
+    }
+
+    /// The place of the name that stands in a text, if it is known.
+    fn known_at(&self, text: &[u8], at: usize) -> Option<u16> {
+        if text.get(at) != Some(&b'"') {
+            return None;
+        }
+        let (end, kind) = string(text, at)?;
+        let is_name = kind == Kind::Plain && text.get(end + 1) == Some(&b':');
+        let name = text.get(at + 1..end).filter(|_| is_name)?;
+        self.find(text, at, Names::hash(name), end + 2 - at)
+    }
+
+    /// The place of a name of this hash, given where it stands and its length with quotes and colon.
+    fn find(&self, text: &[u8], at: usize, hash: u64, length: usize) -> Option<u16> {
+        let is_it = |place: u32| {
+            let member = &self.places[place as usize];
+            usize::from(member.name) == length && member.same(text, at) >= length
+        };
+        self.known.find_one(hash, is_it).map(|place| place as u16)
     }
 
     /// The place of the name that stands in a text, which it has from now on; `length` is that of the name with quotes
@@ -300,12 +330,8 @@ impl Recall {
             return None;
         }
         let hash = Names::hash(name);
-        let is_it = |place: u32| {
-            let member = &self.places[place as usize];
-            usize::from(member.name) == length && member.same(text, at) >= length
-        };
-        if let Some(place) = self.known.find_one(hash, is_it) {
-            return Some(place as u16);
+        if let Some(place) = self.find(text, at, hash, length) {
+            return Some(place);
         }
         // Places must stay what they are until the text is read; then all are forgotten.
         if self.places.len() >= MAX_NAMES {
@@ -362,7 +388,12 @@ mod tests {
         }
         assert!(recall.guess(Recall::BEFORE_ALL, text(2).as_bytes(), 0));
         assert_eq!(recall.at(Recall::BEFORE_ALL).next, [places[2], places[5], places[4], places[3]]);
-        assert!(!recall.guess(Recall::BEFORE_ALL, text(1).as_bytes(), 0), "four are remembered");
+        // Four are remembered to have followed; other names are known all the same.
+        assert!(recall.guess(Recall::BEFORE_ALL, text(1).as_bytes(), 0));
+        assert_eq!(recall.at(Recall::BEFORE_ALL).next, [places[1], places[2], places[5], places[4]]);
+        for other in ["\"n6\":", "\"n1\" :", "\"n1", "n1\":", ""] {
+            assert!(!recall.guess(Recall::BEFORE_ALL, other.as_bytes(), 0), "{other}");
+        }
     }
 
     #[test]
