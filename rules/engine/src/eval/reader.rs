@@ -175,7 +175,7 @@ const MAX_DIGITS: usize = 18;
 /// length.
 #[inline]
 pub(crate) fn digits(text: &[u8]) -> Option<(i64, usize)> {
-    let (mut number, mut length) = (0i64, 0);
+    let (mut number, mut length) = text.first_chunk().map_or((0, 0), eight_digits);
     let after = loop {
         match text.get(length)? {
             digit @ b'0'..=b'9' if length < MAX_DIGITS => number = number * 10 + i64::from(digit - b'0'),
@@ -185,6 +185,25 @@ pub(crate) fn digits(text: &[u8]) -> Option<(i64, usize)> {
     };
     let is_number = length == 1 || length > 1 && text.first() != Some(&b'0');
     (is_number && matches!(after, b',' | b'}' | b']')).then_some((number, length))
+}
+
+/// The number that eight bytes begin with, and how many digits it has: each step joins neighbours, digits to pairs, pairs
+/// to fours, and fours to one number.
+#[inline(always)]
+fn eight_digits(bytes: &[u8; 8]) -> (i64, usize) {
+    const fn all(byte: u8) -> u64 {
+        u64::from_le_bytes([byte; 8])
+    }
+    let word = u64::from_le_bytes(*bytes) ^ all(b'0');
+    // Bytes of more than nine get their uppermost bit; what is carried out of one changes only those behind it.
+    let others = (word.wrapping_add(all(0x80 - 10)) | word) & all(0x80);
+    let length = others.trailing_zeros() as usize / 8;
+    // Zeros before the first digit.
+    let Some(digits) = word.checked_shl(64 - 8 * length as u32) else { return (0, 0) };
+    let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    let number = (fours * 10_000 + (fours >> 32)) & 0xffff_ffff;
+    (number as i64, length)
 }
 
 /// A number, a truth, or nothing.
@@ -202,5 +221,32 @@ fn plain(word: &[u8]) -> Option<Datum<'static>> {
             (None, None) => Datum::Float(number.as_f64().unwrap_or(f64::NAN)),
         }),
         Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn by_the_book(text: &str) -> Option<(i64, usize)> {
+        let length = text.bytes().take_while(u8::is_ascii_digit).count();
+        let ends = text[length..].starts_with([',', '}', ']']);
+        let is_number = (1..=MAX_DIGITS).contains(&length) && (length == 1 || !text.starts_with('0'));
+        (ends && is_number).then(|| (text[..length].parse().unwrap(), length))
+    }
+
+    #[test]
+    fn a_number_of_few_digits_is_what_a_reader_of_single_digits_makes_of_it() {
+        for (number, length) in ["1234567890123456789", "9999999999999999999", "0"]
+            .into_iter()
+            .flat_map(|number| (0..=number.len()).map(move |length| (number, length)))
+        {
+            for end in [",", "}", "]", ".", "a", "\u{ff}", " ", "-", ""] {
+                for behind in ["", ",\"x\":1", "0,", "000000000000000000"] {
+                    let text = format!("{}{end}{behind}", &number[..length]);
+                    assert_eq!(digits(text.as_bytes()), by_the_book(&text), "{text}");
+                }
+            }
+        }
     }
 }
