@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use regex::{Regex, RegexBuilder, bytes};
 
-use super::needles::Required;
+use super::required::Required;
 
 /// Memory of one compiled expression: large enough for every public rule, and small enough that the longest value takes
 /// less than a second, because time grows with the product of both (`tests/exact.rs` tries five hundred evil ones).

@@ -38,6 +38,7 @@ mod quotes;
 mod reader;
 mod recall;
 pub mod reference;
+mod required;
 mod scan;
 mod scratch;
 mod searched;

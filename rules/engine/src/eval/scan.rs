@@ -10,7 +10,8 @@ use beffroi_simd as simd;
 use super::filter::{Filter, GRAM};
 use super::forms::{Form, Forms};
 use super::hash::{Table, hash, spread};
-use super::needles::{Needle, Needles, Place, Required};
+use super::needles::{Needle, Needles, Place};
+use super::required::Required;
 
 /// Numbers of scans. Rules would have to be loaded a million times before one came back.
 static SCANS: AtomicU32 = AtomicU32::new(1);
