@@ -6,7 +6,6 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::frame::Frame;
-use super::needs::atoms_of;
 use super::program::{AtomId, CoreRule, Program, Scope};
 use super::reference::{atom_holds, passes};
 use super::test::Test;
@@ -51,49 +50,63 @@ impl Truth for ByTheBook<'_, '_> {
 
 /// The same, where somebody knows what holds.
 pub(crate) fn explain_by(program: &Program, rule: &CoreRule, frame: &Frame<'_>, max: usize, truth: &mut impl Truth) -> Found {
-    let mut found = Found { selections: Vec::new(), fields: Vec::new() };
-    let mut atoms = Vec::new();
+    let found =
+        Found { selections: Vec::with_capacity(rule.selections.len()), fields: Vec::with_capacity(USUAL_FIELDS.min(max)) };
+    let mut explainer = Explainer { program, frame, max, truth, places: Vec::with_capacity(USUAL_FIELDS), found };
     for selection in &rule.selections {
-        if selection.body.holds(&rule.selections, &mut |id| truth.atom(id)) {
-            found.selections.push(Arc::clone(&selection.name));
-            atoms.clear();
-            atoms_of(&selection.body, &mut atoms);
-            for id in &atoms {
-                if found.fields.len() < max && truth.atom(*id) {
-                    values(program, *id, frame, max, truth, &mut found.fields);
-                }
+        if selection.body.holds(&rule.selections, &mut |id| explainer.truth.atom(id)) {
+            explainer.found.selections.push(Arc::clone(&selection.name));
+            selection.body.each_atom(&mut |id| explainer.atom(id));
+        }
+    }
+    explainer.found
+}
+
+/// Fields of most matches.
+const USUAL_FIELDS: usize = 4;
+
+struct Explainer<'a, 'f, T> {
+    program: &'a Program,
+    frame: &'a Frame<'f>,
+    max: usize,
+    truth: &'a mut T,
+    /// Scopes and places of the values that were told.
+    places: Vec<(Scope, usize)>,
+    found: Found,
+}
+
+impl<T: Truth> Explainer<'_, '_, T> {
+    /// Tells the values that pass an atom, if it holds.
+    fn atom(&mut self, id: AtomId) {
+        let atom = &self.program.atoms[id.index()];
+        // These are no tests of single values, so no value passes them.
+        let is_whole = matches!(atom.test, Test::Null | Test::Exists(_) | Test::Reference { .. });
+        if is_whole || self.found.fields.len() >= self.max || !self.truth.atom(id) {
+            return;
+        }
+        let (name, places) = match atom.scope {
+            Scope::Field(field) => (self.program.names.name(field), self.frame.places(field)),
+            Scope::Anywhere => ("keywords", 0..self.frame.len()),
+        };
+        // A test that holds is passed by the only value that there is.
+        let is_only = places.len() == 1;
+        for place in places {
+            let is_meant = atom.scope != Scope::Anywhere || self.frame.at(place).is_text();
+            if is_meant && !self.places.contains(&(atom.scope, place)) && (is_only || self.truth.passes(&atom.test, place)) {
+                self.places.push((atom.scope, place));
+                self.value(name, place);
             }
         }
     }
-    found
-}
 
-fn values(
-    program: &Program,
-    id: AtomId,
-    frame: &Frame<'_>,
-    max: usize,
-    truth: &mut impl Truth,
-    fields: &mut Vec<(String, Json)>,
-) {
-    let atom = &program.atoms[id.index()];
-    let (name, places) = match atom.scope {
-        Scope::Field(field) => (program.names.name(field), frame.places(field)),
-        Scope::Anywhere => ("keywords", 0..frame.len()),
-    };
-    // These are no tests of single values, so no value passes them.
-    if matches!(atom.test, Test::Null | Test::Exists(_) | Test::Reference { .. }) {
-        return;
-    }
-    // A test that holds is passed by the only value that there is.
-    let is_only = places.len() == 1;
-    for place in places {
-        let is_meant = atom.scope != Scope::Anywhere || frame.at(place).is_text();
-        if fields.len() < max && is_meant && (is_only || truth.passes(&atom.test, place)) {
-            let value = frame.at(place).to_json();
-            if !fields.iter().any(|(known, other)| known == name && *other == value) {
-                fields.push((name.to_string(), value));
-            }
+    /// Tells a value, unless it was told or there are enough of them.
+    fn value(&mut self, name: &str, place: usize) {
+        if self.found.fields.len() >= self.max {
+            return;
+        }
+        let value = self.frame.at(place).to_json();
+        if !self.found.fields.iter().any(|(known, other)| known == name && *other == value) {
+            self.found.fields.push((name.to_string(), value));
         }
     }
 }

@@ -175,10 +175,5 @@ fn price(needle: &Needle) -> f64 {
 
 /// The atoms of an expression, selections left out.
 pub(crate) fn atoms_of(expr: &Expr, atoms: &mut Vec<AtomId>) {
-    match expr {
-        Expr::Atom(atom) => atoms.push(*atom),
-        Expr::All(list) | Expr::Any(list) | Expr::AtLeast(_, list) => list.iter().for_each(|inner| atoms_of(inner, atoms)),
-        Expr::Not(inner) => atoms_of(inner, atoms),
-        Expr::Selection(_) => {}
-    }
+    expr.each_atom(&mut |atom| atoms.push(atom));
 }

@@ -55,6 +55,16 @@ pub enum Expr {
 }
 
 impl Expr {
+    /// Tells its atoms in their order; selections that it names are not looked into.
+    pub(crate) fn each_atom(&self, tell: &mut impl FnMut(AtomId)) {
+        match self {
+            Self::Atom(id) => tell(*id),
+            Self::All(list) | Self::Any(list) | Self::AtLeast(_, list) => list.iter().for_each(|inner| inner.each_atom(tell)),
+            Self::Not(inner) => inner.each_atom(tell),
+            Self::Selection(_) => {}
+        }
+    }
+
     /// Whether it holds, given which atoms hold.
     pub(crate) fn holds(&self, selections: &[Selection], atom: &mut impl FnMut(AtomId) -> bool) -> bool {
         match self {
