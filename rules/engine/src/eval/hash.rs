@@ -22,20 +22,31 @@ pub(crate) fn place(word: u64, bits: u32) -> usize {
     (spread(word) >> (64 - bits)) as usize
 }
 
-/// A hash of bytes; its upper bits are the better ones.
+/// A hash of bytes; its upper bits are the better ones. Two words are taken in by one multiplication, whose halves are
+/// joined.
 pub(crate) fn hash(bytes: &[u8]) -> u64 {
     let mut state = bytes.len() as u64;
-    let mut take = |word: u64| state = mix(state, word);
-    let (words, rest) = bytes.as_chunks::<8>();
-    words.iter().for_each(|word| take(u64::from_le_bytes(*word)));
-    if let Some(last) = bytes.last_chunk::<8>() {
-        take(u64::from_le_bytes(*last));
+    let mut take = |one: u64, other: u64| {
+        let product = u128::from(state ^ one ^ MIX) * u128::from(other ^ MIX.rotate_left(32));
+        state = product as u64 ^ (product >> 64) as u64;
+    };
+    let (pairs, rest) = bytes.as_chunks::<16>();
+    pairs.iter().for_each(|pair| take(word(pair.first_chunk()), word(pair.last_chunk())));
+    if bytes.len() >= 8 {
+        // What was taken before is taken again where less than two words are left.
+        let last = bytes.last_chunk::<16>().map_or(rest, |last| last);
+        take(word(last.first_chunk()), word(last.last_chunk()));
     } else if let (Some(first), Some(last)) = (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
-        take(u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32);
+        take(u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into());
     } else {
-        take(rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+        take(rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0);
     }
-    state ^ state >> 32
+    state
+}
+
+#[inline(always)]
+fn word(bytes: Option<&[u8; 8]>) -> u64 {
+    bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 /// From a hash to the numbers that were put in under it, at most a few for each; the caller compares what it finds.
