@@ -4,10 +4,11 @@
 use super::escape::unescaped;
 use super::frame::{Datum, Frame};
 use super::keywords::Keywords;
+use super::member::{Held, Member, Seen};
 use super::names::{FieldId, Names};
 use super::quotes::{Kind, string};
 use super::reader::{Reader, TextError, digits};
-use super::recall::{Held, Member, Recall, Seen};
+use super::recall::Recall;
 
 /// What is looked for in values while they are read.
 pub(crate) struct Search<'k> {

@@ -24,6 +24,7 @@ mod json;
 mod judge;
 mod keywords;
 mod lean;
+mod member;
 mod members;
 mod memo;
 mod modifiers;
