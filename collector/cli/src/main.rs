@@ -61,6 +61,7 @@ fn run(arguments: Arguments) -> Outcome {
             return rules::explain(&output, rule, event, *record, reading);
         }
         Verb::Rules(Rules::Coverage { paths, navigator }) => return rules::coverage(&output, paths, navigator.as_deref()),
+        Verb::Rules(Rules::Cost(judging)) => return detect::costs(&output, judging),
         Verb::Detect(arguments) => return detect::run(&output, arguments),
         Verb::Key(Key::Offline(work)) => return key::run(&output, work),
         Verb::Completions { shell } => return local::completions(&output, *shell),

@@ -228,3 +228,53 @@ fn a_backtest_runs_correlations_over_the_hosts_that_the_store_names() {
     assert!(rows[0]["sample"].as_str().unwrap().starts_with("3 events, Computer=pc 0000"), "{rows:?}");
     assert!(ran.talk.contains("1 of 1 rules and 1 correlations match"), "{}", ran.talk);
 }
+
+const DEAR: &str = "title: Slow pattern\nid: 7f3f3c5e-8a8e-4a57-9c56-0d8f6f3a1b05\nlogsource: {category: process_creation, product: linux}\n\
+    detection:\n  s: {ParentImage|endswith: /nginx, CommandLine|re: '(x|y|xy)+z$'}\n  condition: s\n---\n\
+    title: Of nobody\nid: 7f3f3c5e-8a8e-4a57-9c56-0d8f6f3a1b06\nlogsource: {category: process_creation, product: linux}\n\
+    detection:\n  s: {Image: /bin/no_such_program}\n  condition: s\n---\n\
+    title: Of flat records\nid: 7f3f3c5e-8a8e-4a57-9c56-0d8f6f3a1b07\nlogsource: {category: process_creation, product: windows}\n\
+    detection:\n  s: {Image|endswith: '\\cmd.exe'}\n  condition: s\n";
+
+#[test]
+fn the_rules_that_take_the_time_are_told_with_every_record_measured() {
+    let (folder, rule) = folder();
+    std::fs::write(folder.path().join("more.yml"), DEAR).unwrap();
+    let events = folder.path().join("events.ndjson");
+    let mut long = started("/usr/sbin/nginx");
+    long["CommandLine"] = "xy".repeat(3_000).into();
+    let flat = json!({"EventID": 1, "Channel": "Microsoft-Windows-Sysmon/Operational", "Image": "C:\\cmd.exe"});
+    let lines: String = [&long, &long, &long, &started("/bin/login"), &flat].iter().map(|event| format!("{event}\n")).collect();
+    std::fs::write(&events, lines).unwrap();
+    let ran = run(&["rules", "cost", "-o", "json", "-r"], &[folder.path(), &events]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.talk.contains("5 events of 1 files, all of them measured: 3 of 4 rules were looked at"), "{ran:?}");
+    let rows: Vec<Value> = serde_json::from_str(&ran.out).unwrap();
+    let of = |title: &str| rows.iter().find(|row| row["rule_title"] == title).unwrap_or_else(|| panic!("{title}: {ran:?}"));
+    assert_eq!(rows[0]["rule_title"], "Slow pattern", "the dearest comes first: {rows:?}");
+    let counts = |title| (of(title)["looked"].as_u64().unwrap(), of(title)["matches"].as_u64().unwrap());
+    assert_eq!((counts("Slow pattern"), counts("Shell of a web server"), counts("Of flat records")), ((3, 0), (3, 3), (1, 1)));
+    // Six thousand bytes count ten times under a regular expression, in each of three events.
+    assert!(of("Slow pattern")["bytes"].as_u64().unwrap() > 180_000, "{rows:?}");
+    assert_eq!(of("Shell of a web server")["rule_path"], rule.display().to_string());
+    let shares: f64 = rows.iter().map(|row| row["share_percent"].as_f64().unwrap()).sum();
+    assert!((99.0..101.0).contains(&shares), "{rows:?}");
+    let per_event = |row: &Value| row["ns_per_event"].as_f64().unwrap() * 5.0 - row["time_ms"].as_f64().unwrap() * 1e6;
+    assert!(rows.iter().all(|row| per_event(row).abs() < 1_000.0), "{rows:?}");
+}
+
+#[test]
+fn costs_come_in_every_form_and_bad_input_is_told_as_detect_does() {
+    let (folder, rule) = folder();
+    let events = folder.path().join("events.ndjson");
+    std::fs::write(&events, format!("{}\n", started("/usr/sbin/nginx"))).unwrap();
+    let ran = run(&["rules", "cost", "-o", "csv", "-r"], &[&rule, &events]);
+    assert!(ran.out.starts_with("SHARE %,TIME MS,NS/EVENT,LOOKED,NS/LOOK,MATCHES,BYTES,RULE,FILE,RULE ID\n100"), "{ran:?}");
+    let ran = run(&["rules", "cost", "-o", "table", "-r"], &[&rule, &events]);
+    assert!(ran.code == Some(0) && ran.out.contains("Shell of a web server"), "{ran:?}");
+    let ran = run(&["rules", "cost", "-r"], &[&rule, &folder.path().join("nowhere")]);
+    assert!(ran.code == Some(3) && ran.talk.contains("nowhere"), "{ran:?}");
+    let ran = run(&["rules", "cost", "-r"], &[&folder.path().join("nowhere"), &events]);
+    assert!(ran.code == Some(3) && ran.talk.contains("does not exist"), "{ran:?}");
+    assert!(run(&["rules", "cost", "--help"], &[]).out.contains("nothing is sampled"));
+}

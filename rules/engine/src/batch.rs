@@ -122,7 +122,7 @@ impl SigmaDetector {
             return;
         }
         // Events that are measured are judged whole.
-        let blind = if workspace.is_measured() { u8::MAX } else { blind };
+        let blind = if self.is_measured(workspace) { u8::MAX } else { blind };
         let shown = if due > 1 && view::shows(&event.shape().logsource, event) { planned.audit.len() } else { 0 };
         for record in 0..=shown as u8 {
             match (due >> record & 1 != 0, blind >> record & 1 != 0) {

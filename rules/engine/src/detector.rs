@@ -10,7 +10,7 @@ use beffroi_schema::batch::{EventRef, Packed};
 use beffroi_schema::{Event, Logsource};
 
 use crate::batch::Memory;
-use crate::cost::{Costs, RuleCost, SAMPLED_EVERY};
+use crate::cost::{Clock, Costs, RuleCost};
 use crate::eval::{
     Builder, Choice, Found, Frame, Judge, Program, Scratch, Subject, TooMuchText, explain, fill_wanted_from_event, reference,
 };
@@ -105,13 +105,6 @@ pub(crate) struct Workspace {
     ways: Ways,
 }
 
-impl Workspace {
-    /// Whether the event in hand is one that is measured.
-    pub(crate) fn is_measured(&self) -> bool {
-        self.events.is_multiple_of(SAMPLED_EVERY)
-    }
-}
-
 /// Puts a rule set in force.
 ///
 /// # Errors
@@ -160,9 +153,20 @@ fn product(logsource: &RuleLogsource) -> String {
 }
 
 impl SigmaDetector {
+    /// The same detector, which measures every event and not one in some: slow, for whoever asks offline what rules cost.
+    pub fn measuring(mut self, clock: Clock) -> Self {
+        self.costs = Costs::of_all(self.rules.len(), clock);
+        self
+    }
+
+    /// Whether the event in hand is one that is measured.
+    pub(crate) fn is_measured(&self, workspace: &Workspace) -> bool {
+        self.costs.measures(workspace.events)
+    }
+
     /// Judges one frame by the rules on a way. A rule that panics is counted, and the others still judge it.
     fn judge(&self, way: &Way, frame: &Frame<'_>, workspace: &mut Workspace, matches: &mut Vec<RuleMatch>) {
-        let is_measured = workspace.is_measured();
+        let is_measured = self.is_measured(workspace);
         for (judge, choice) in &way.choices {
             let Workspace { scratch, places, .. } = workspace;
             places.clear();
@@ -290,7 +294,7 @@ impl Detector for SigmaDetector {
     }
 
     fn take_costs(&self) -> Vec<RuleCost> {
-        self.costs.take(&self.rules)
+        self.costs.take(self.rules.iter())
     }
 }
 

@@ -48,7 +48,7 @@ mod ways;
 mod why;
 pub mod windows;
 
-pub use cost::{RuleCost, SAMPLED_EVERY};
+pub use cost::{Clock, RuleCost, SAMPLED_EVERY};
 pub use detector::{CompileError, Detector, RuleMatch, SigmaDetector, compile};
 pub use inert::InertRule;
 pub use logsource::RuleLogsource;

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use beffroi_schema::alert::MatchedField;
 use serde_json::{Map, Value as Json};
 
+use crate::cost::{Clock, Costs, RuleCost};
 use crate::detector::CompileError;
 use crate::eval::{Builder, Choice, Frame, Judge, Program, Scratch, explain, fill_from_json, reference};
 use crate::limits::MAX_MATCHED_FIELDS;
@@ -82,6 +83,8 @@ pub struct RecordDetector {
     /// One for each product that rules name, and one for those that name none.
     judges: Vec<Judge>,
     panics: AtomicU64,
+    /// What rules cost, where that was asked for.
+    costs: Option<Costs>,
 }
 
 /// The rules of one logsource, in lower case; empty is unset.
@@ -132,7 +135,19 @@ impl RecordDetector {
             let judge = products.keys().position(|known| *known == product).unwrap_or_default();
             Bucket { judge, product, category, service, rules }
         };
-        Ok(Self { buckets: groups.into_iter().map(bucket).collect(), judges, program, panics: AtomicU64::new(0) })
+        let buckets = groups.into_iter().map(bucket).collect();
+        Ok(Self { buckets, judges, program, panics: AtomicU64::new(0), costs: None })
+    }
+
+    /// The same detector, which measures what rules cost in every record that is judged whole: a glance is not measured.
+    pub fn measuring(mut self, clock: Clock) -> Self {
+        self.costs = Some(Costs::of_all(self.program.rules.len(), clock));
+        self
+    }
+
+    /// What rules of the set that was compiled cost since the last call: those that were looked at, where it measures.
+    pub fn take_costs(&self, set: &RuleSet) -> Vec<RuleCost> {
+        self.costs.as_ref().map(|costs| costs.take(set.rules.iter().map(|rule| &rule.info))).unwrap_or_default()
     }
 
     /// What a thread judges with.
@@ -161,8 +176,13 @@ impl RecordDetector {
 
     fn matches(&self, (judge, choice): &(usize, Choice), frame: &Frame<'_>, scratch: &mut Scratch) -> Vec<u32> {
         // Judging changes nothing but the scratch, which begins anew with every record: going on after a panic is sound.
-        let judged =
-            catch_unwind(AssertUnwindSafe(|| self.judges[*judge].matches_of(choice, &self.program, frame, scratch).to_vec()));
+        let judged = catch_unwind(AssertUnwindSafe(|| {
+            let found = self.judges[*judge].matches_of(choice, &self.program, frame, scratch).to_vec();
+            if let Some(costs) = &self.costs {
+                costs.measure(&self.program, Judge::looked_at(scratch), frame);
+            }
+            found
+        }));
         judged.unwrap_or_else(|_| self.one_by_one(choice, frame))
     }
 
@@ -338,6 +358,21 @@ mod tests {
         assert_eq!(places(&set, json!({"NewProcessName": "a"}), &[plain]), Some(vec![]));
         assert_eq!(places(&set, json!({"NewProcessName": "a"}), &[renamed]), Some(vec![0, 1]));
         assert_eq!(places(&set, json!({"NewProcessName": "a", "Image": "b"}), &[renamed]), Some(vec![]));
+    }
+
+    #[test]
+    fn what_rules_cost_in_each_record_is_told_once_and_only_where_it_was_asked_for() {
+        let set = set(&[("{product: linux}", "{Image: a, CommandLine|contains: x}"), ("{product: linux}", "{Image: b}")]);
+        let record = json!({"Image": "a", "CommandLine": "yyy"});
+        let detector = RecordDetector::compile(&set).unwrap();
+        detector.judge().matches(record.as_object().unwrap(), &[LINUX]);
+        assert!(detector.take_costs(&set).is_empty());
+        let detector = detector.measuring(|| 0);
+        (0..3).for_each(|_| drop(detector.judge().matches(record.as_object().unwrap(), &[LINUX])));
+        let costs: Vec<_> =
+            detector.take_costs(&set).into_iter().map(|cost| (cost.rule.id.clone(), cost.looked, cost.bytes)).collect();
+        assert_eq!(costs, [("r0".to_string(), 3, 12)]);
+        assert!(detector.take_costs(&set).is_empty());
     }
 
     #[test]

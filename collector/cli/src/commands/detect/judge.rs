@@ -87,6 +87,9 @@ impl Taker for Taking<'_, '_> {
 
     fn glance(&mut self, flat: &Flat<'_>) -> bool {
         let Judge { shared, records, .. } = &mut *self.judge;
+        if shared.rules.measures() {
+            return true;
+        }
         if shared.asked.asks_times() && !shared.asked.covers(flat.time_us()) {
             self.judged.outside += 1;
             return false;
@@ -142,6 +145,9 @@ impl<'s> Judge<'s> {
 
     fn take(&self, record: &Record, place: &Place, matches: Vec<(usize, RecordMatch)>, judged: &mut Judged) {
         let Shared { asked, rules } = self.shared;
+        if rules.measures() {
+            return matches.iter().for_each(|(_, found)| rules.count_match(found.rule));
+        }
         let needed: Vec<usize> = matches.iter().map(|(_, found)| found.rule).filter(|rule| rules.is_needed(*rule)).collect();
         if !needed.is_empty() {
             match record.time_us {

@@ -4,6 +4,7 @@
 //! the input. Memory is bounded by the queues between them, whatever the size of the files; a timeline goes to scratch
 //! files when it grows. What cannot be read is told with file and record, and the rest is judged.
 
+mod costs;
 mod judge;
 mod options;
 mod pipeline;
@@ -25,12 +26,13 @@ use crate::args::Detect;
 use crate::errors::{Exit, Failure, Outcome};
 use crate::output::Output;
 
+pub use costs::costs;
 use judge::{Judge, Judged, Shared, Work};
 pub use options::reading;
 pub use tell::overflow;
 
 use options::Asked;
-use pipeline::{End, Stop};
+use pipeline::{End, Run, Stop};
 use place::Place;
 use rules::Rules;
 use show::Show;
@@ -40,7 +42,7 @@ use tell::Tell;
 pub fn run(output: &Output, arguments: &Detect) -> Outcome {
     let asked = Asked::new(arguments)?;
     let inputs = find(&asked.files, asked.reading.format);
-    let rules = Rules::load(arguments, &asked)?;
+    let rules = Rules::load(&arguments.judging.rules, arguments.strict, &asked)?;
     let progress = Arc::new(AtomicU64::new(0));
     let mut tell = Tell::new(&inputs.found, inputs.passed_over, Arc::clone(&progress));
     tell.missing(&inputs.missing);
@@ -65,19 +67,7 @@ fn judge_all(
     let refused = |error: beffroi_engine::CompileError| Failure::rules(error.to_string(), "");
     let mut correlator = shared.rules.correlator().map_err(refused)?;
     let mut show = Show::begin(output)?;
-    let (format, progress) = (shared.asked.reading.format, Arc::clone(progress));
-    let workers = Arc::clone(shared);
-    let run = pipeline::begin(
-        shared.asked.threads,
-        move |give: &mut dyn FnMut(Work) -> ControlFlow<()>| read(inputs, format, &progress, give),
-        move |jobs| {
-            let mut judge = Judge::new(&workers);
-            jobs.work(|work| judge.judge(work));
-        },
-    );
-    let run = run.map_err(|error| Failure::usage(format!("cannot start threads: {error}"), "try --threads 1"))?;
-    on_interrupt(run.stop());
-    let end = run.each(|judged: Option<Judged>| match judged {
+    let end = begin(shared, inputs, progress)?.each(|judged: Option<Judged>| match judged {
         None => {
             tell.lost();
             Ok(())
@@ -91,6 +81,23 @@ fn judge_all(
     correlate(&mut correlator, &shared.rules, &mut show, tell)?;
     show.end()?;
     Ok(end)
+}
+
+/// Begins to read and to judge; Ctrl-C ends it early.
+fn begin(shared: &Arc<Shared>, inputs: Vec<Input>, progress: &Arc<AtomicU64>) -> Outcome<Run<Judged>> {
+    let (format, progress) = (shared.asked.reading.format, Arc::clone(progress));
+    let workers = Arc::clone(shared);
+    let run = pipeline::begin(
+        shared.asked.threads,
+        move |give: &mut dyn FnMut(Work) -> ControlFlow<()>| read(inputs, format, &progress, give),
+        move |jobs| {
+            let mut judge = Judge::new(&workers);
+            jobs.work(|work| judge.judge(work));
+        },
+    );
+    let run = run.map_err(|error| Failure::usage(format!("cannot start threads: {error}"), "try --threads 1"))?;
+    on_interrupt(run.stop());
+    Ok(run)
 }
 
 /// Reads every input, and says why where one has no end.

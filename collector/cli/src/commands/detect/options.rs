@@ -6,7 +6,7 @@ use beffroi_schema::alert::Level;
 use beffroi_sources::{Format, Options as Reading, View};
 use jiff::Timestamp;
 
-use crate::args::{self, Detect};
+use crate::args::{self, Detect, Judging};
 use crate::errors::{Failure, Outcome};
 use crate::when;
 
@@ -34,20 +34,33 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Reads the command line.
+    /// Reads the command line of `detect`.
     pub fn new(arguments: &Detect) -> Outcome<Self> {
         let moment = |text: &Option<String>| text.as_deref().map(micros).transpose();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            reading: reading(&arguments.reading)?,
             since: moment(&arguments.since)?,
             until: moment(&arguments.until)?,
             min_level: arguments.min_level.as_deref().and_then(Level::from_name),
             status: arguments.status.clone(),
             excluded: arguments.exclude_rule.clone(),
             include_event: arguments.include_event,
-            threads: arguments.threads.map_or(cores, usize::from),
-            files: arguments.files.clone(),
+            ..Self::all(&arguments.judging)?
+        })
+    }
+
+    /// All records of the files by all rules.
+    pub fn all(judging: &Judging) -> Outcome<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            reading: reading(&judging.reading)?,
+            since: None,
+            until: None,
+            min_level: None,
+            status: Vec::new(),
+            excluded: Vec::new(),
+            include_event: false,
+            threads: judging.threads.map_or(cores, usize::from),
+            files: judging.files.clone(),
         })
     }
 

@@ -1,16 +1,16 @@
 //! Which rules judge, and which of them are shown: a rule that only a correlation needs judges and is not shown.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use beffroi_engine::correlate::{CorrelateOptions, Correlator};
-use beffroi_engine::{CompileError, RecordDetector, RuleProblem, RuleSet, SigmaDetector, compile};
+use beffroi_engine::{Clock, CompileError, Detector, RecordDetector, RuleCost, RuleProblem, RuleSet, SigmaDetector, compile};
 use beffroi_schema::alert::RuleInfo;
 
 use super::options::Asked;
 use super::place::Place;
-use crate::args::Detect;
 use crate::errors::{Failure, Outcome};
 use crate::output::say;
 
@@ -31,21 +31,25 @@ pub struct Rules {
     pub records: RecordDetector,
     /// What judges events of ours, made when the first one is met.
     own: OnceLock<SigmaDetector>,
+    /// What measures what rules cost, where that is asked.
+    clock: Option<Clock>,
+    /// By place in the set: records that it matched, counted where costs are measured.
+    matched: Vec<AtomicU64>,
 }
 
 impl Rules {
-    /// Loads and chooses.
-    pub fn load(arguments: &Detect, asked: &Asked) -> Outcome<Self> {
-        if let Some(path) = arguments.rules.iter().find(|path| !path.exists()) {
+    /// Loads and chooses. When it is strict, every rule must load.
+    pub fn load(paths: &[PathBuf], is_strict: bool, asked: &Asked) -> Outcome<Self> {
+        if let Some(path) = paths.iter().find(|path| !path.exists()) {
             return Err(Failure::usage(format!("{} does not exist", path.display()), "name a rule file or a folder"));
         }
-        let (mut set, problems) = RuleSet::load(&arguments.rules);
+        let (mut set, problems) = RuleSet::load(paths);
         tell(&problems);
         let refused = problems.iter().filter(|problem| !problem.loaded).count();
         if set.rules().is_empty() && set.correlations().is_empty() {
             return Err(Failure::rules("no rule loaded", "`beffroi rules check PATH` says what is wrong with each"));
         }
-        if arguments.strict && refused > 0 {
+        if is_strict && refused > 0 {
             return Err(Failure::rules(format!("{refused} rules did not load"), "mend them, or leave out --strict"));
         }
         let needed: HashSet<String> = set.correlations().iter().flat_map(|one| one.builds_on().iter().cloned()).collect();
@@ -65,8 +69,48 @@ impl Rules {
             correlations: correlations.map(|one| (one.info().id.clone(), one.path().to_path_buf())).collect(),
             records: RecordDetector::compile(&set)?,
             own: OnceLock::new(),
+            clock: None,
+            matched: set.rules().iter().map(|_| AtomicU64::new(0)).collect(),
             set,
         })
+    }
+
+    /// The same rules, which measure what each of them costs.
+    pub fn measuring(self, clock: Clock) -> Self {
+        Self { records: self.records.measuring(clock), clock: Some(clock), ..self }
+    }
+
+    /// Whether they measure.
+    pub fn measures(&self) -> bool {
+        self.clock.is_some()
+    }
+
+    /// Counts a record that a rule matches.
+    pub fn count_match(&self, place: usize) {
+        self.matched[place].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What each rule that was looked at cost, with its place: in records of files, and in events of ours.
+    pub fn costs(&self) -> Vec<(usize, RuleCost)> {
+        let of_ours = self.own.get().map(Detector::take_costs).unwrap_or_default();
+        let mut costs: BTreeMap<usize, RuleCost> = BTreeMap::new();
+        for cost in self.records.take_costs(&self.set).into_iter().chain(of_ours) {
+            let Some(place) = self.place(&cost.rule.id) else { continue };
+            match costs.get_mut(&place) {
+                None => _ = costs.insert(place, cost),
+                Some(sum) => {
+                    sum.looked += cost.looked;
+                    sum.bytes += cost.bytes;
+                    sum.nanos += cost.nanos;
+                }
+            }
+        }
+        costs.into_iter().collect()
+    }
+
+    /// How many records a rule matched.
+    pub fn matched(&self, place: usize) -> u64 {
+        self.matched[place].load(Ordering::Relaxed)
     }
 
     /// What correlates, without any state.
@@ -80,6 +124,7 @@ impl Rules {
             return Ok(known);
         }
         let made = compile(&self.set)?;
+        let made = if let Some(clock) = self.clock { made.measuring(clock) } else { made };
         Ok(self.own.get_or_init(|| made))
     }
 
@@ -116,7 +161,6 @@ impl Rules {
 
     /// How often a rule panicked while it judged.
     pub fn panics(&self) -> u64 {
-        use beffroi_engine::Detector;
         self.records.panics() + self.own.get().map_or(0, Detector::panics)
     }
 }

@@ -143,8 +143,27 @@ impl Tell {
             self.events,
             self.files,
             self.matches,
-            if interrupted { "; interrupted, the rest was not read" } else { "" }
+            ending(interrupted)
         ));
+        self.left_out(panics);
+    }
+
+    /// The last words where costs were measured: of how many rules of all, and the time of their tests.
+    pub fn costs(&self, (rules, all): (usize, usize), nanos: u64, panics: u64, interrupted: bool) {
+        self.bar.finish_and_clear();
+        say(&format!(
+            "{} events of {} files, all of them measured: {rules} of {all} rules were looked at, their tests took {:.3} s in {:.1} s{}",
+            self.events,
+            self.files,
+            nanos as f64 / 1e9,
+            self.started.elapsed().as_secs_f64(),
+            ending(interrupted)
+        ));
+        self.left_out(panics);
+    }
+
+    /// What was not judged, and why.
+    fn left_out(&self, panics: u64) {
         let skipped = |(code, count): (&Code, &u64)| {
             format!("{count} {}{}", code.name(), if code.skips() { "" } else { " (read all the same)" })
         };
@@ -168,6 +187,11 @@ impl Tell {
         }
     }
 
+    /// How many events were judged.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
     /// How many matches there were.
     pub fn matches(&self) -> u64 {
         self.matches
@@ -179,4 +203,8 @@ impl Tell {
         let refused = [Code::Format, Code::Batch].iter().any(|code| self.counts.contains_key(code));
         self.missing > 0 || self.unfinished > 0 || self.lost > 0 || refused || (skipped && self.events + self.outside == 0)
     }
+}
+
+fn ending(interrupted: bool) -> &'static str {
+    if interrupted { "; interrupted, the rest was not read" } else { "" }
 }
