@@ -66,6 +66,8 @@ impl Builder {
 
     /// What was built.
     pub fn finish(mut self) -> Program {
+        self.program.atoms.shrink_to_fit();
+        self.program.rules.shrink_to_fit();
         self.program.lean = Lean::new(&self.program.atoms, &self.program.rules);
         self.program.habits = Habits::new(&self.program);
         self.program.reads = (0..self.program.rules.len()).map(|rule| Reads::of(&self.program, rule)).collect();
@@ -173,7 +175,7 @@ impl Builder {
             ));
         }
         match Expression::new(&flagged) {
-            Ok(expression) => Ok(self.atom(scope, Test::Regex(expression))),
+            Ok(expression) => Ok(self.atom(scope, Test::Regex(expression.into()))),
             Err(error) => refuse(format!("invalid regex '{text}': {error}")),
         }
     }

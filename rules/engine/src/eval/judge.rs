@@ -15,7 +15,7 @@ use super::possible::Given;
 use super::program::{AtomId, Program, Scope};
 use super::scan::Scan;
 use super::scratch::{Marks, Scratch};
-use super::searched::{among, further, next_number};
+use super::searched::{Finders, among, further, next_number};
 use super::wanted::Wanted;
 
 /// Rules of one program that share one search, usually those of one product.
@@ -25,8 +25,10 @@ pub struct Judge {
     fields: Vec<u32>,
     scans: Vec<Scan>,
     pub(super) triggers: Vec<Trigger>,
-    /// By atom: the trigger that finds it in values of its field or, with a bit of its own, in all texts; or [`NONE`].
-    pub(super) finders: Vec<u32>,
+    /// Atoms that are found in values of their field, and the triggers that find them.
+    pub(super) finders: Finders,
+    /// Atoms that are found in all texts when one of the rules of their trigger is chosen.
+    pub(super) finders_anywhere: Finders,
     pub(super) number: u64,
     /// Rules of all triggers, one trigger after the other.
     triggered: Vec<u32>,
@@ -37,7 +39,7 @@ pub struct Judge {
     all: Choice,
 }
 
-pub(super) const NONE: u32 = u32::MAX;
+const NONE: u32 = u32::MAX;
 
 /// Which rules of a judge an event is put before.
 #[derive(Debug, Default)]
@@ -115,7 +117,8 @@ impl Judge {
             fields: vec![NONE; program.names.len()],
             scans: Vec::new(),
             triggers: Vec::with_capacity(by_atom.len()),
-            finders: Vec::new(),
+            finders: Finders::default(),
+            finders_anywhere: Finders::default(),
             number: next_number(),
             triggered: Vec::new(),
             anywhere: Vec::new(),
@@ -134,8 +137,8 @@ impl Judge {
             judge.triggers.push(Trigger { atom, proves, first, end: judge.triggered.len() as u32 });
         }
         judge.triggered.shrink_to_fit();
-        judge.anywhere.clone().into_iter().for_each(|trigger| judge.finds_anywhere(trigger));
         let mut more = further(program, rules);
+        let mut finders = Vec::new();
         for (field, triggers) in scopes {
             let needles = |trigger: &u32| Some((needs.needles(judge.triggers[*trigger as usize].atom)?, *trigger));
             let mut wanted: Vec<(&Needles, u32)> = triggers.iter().filter_map(needles).collect();
@@ -146,7 +149,7 @@ impl Judge {
                 wanted.push((needles, judge.triggers.len() as u32));
                 judge.triggers.push(Trigger { atom, proves: needles.prove, first: end, end });
             }
-            wanted.iter().for_each(|(_, trigger)| judge.finds(*trigger));
+            finders.extend(wanted.iter().map(|(_, trigger)| (judge.triggers[*trigger as usize].atom, *trigger)));
             let scan = Scan::new(wanted.into_iter(), program.habits.rarity());
             if scan.memory() > MAX_SCAN_BYTES {
                 return Err(TooMuchText(scan.memory()));
@@ -154,6 +157,11 @@ impl Judge {
             judge.fields[field.index()] = judge.scans.len() as u32;
             judge.scans.push(scan);
         }
+        judge.triggers.shrink_to_fit();
+        judge.scans.shrink_to_fit();
+        judge.finders = Finders::new(finders);
+        let anywhere = judge.anywhere.iter().map(|trigger| (judge.triggers[*trigger as usize].atom, *trigger));
+        judge.finders_anywhere = Finders::new(anywhere.collect());
         judge.all = judge.choose(program, rules.iter().copied());
         match judge.all.anywhere.as_ref().map_or(0, Scan::memory) {
             bytes if bytes > MAX_SCAN_BYTES => Err(TooMuchText(bytes)),
@@ -365,12 +373,12 @@ impl Judge {
     /// Memory that it holds, roughly, in bytes.
     pub fn memory(&self) -> usize {
         let scans = self.scans.iter().chain(&self.all.anywhere).map(Scan::memory).sum::<usize>();
-        let lists = self.fields.len()
-            + self.finders.capacity()
-            + self.triggered.capacity()
-            + self.always.capacity()
-            + self.anywhere.capacity();
-        scans + lists * 4 + self.triggers.capacity() * size_of::<Trigger>()
+        let lists = self.fields.len() + self.triggered.capacity() + self.always.capacity() + self.anywhere.capacity();
+        scans
+            + lists * 4
+            + self.finders.memory()
+            + self.finders_anywhere.memory()
+            + self.triggers.capacity() * size_of::<Trigger>()
     }
 }
 

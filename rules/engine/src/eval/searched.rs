@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::detail::{Found, explain_by};
 use super::filter::GRAM;
 use super::frame::Frame;
-use super::judge::{Choice, Judge, NONE};
+use super::judge::{Choice, Judge};
 use super::names::FieldId;
 use super::needles::{Needle, Needles, Place};
 use super::needs::{atoms_of, is_common};
@@ -25,9 +25,6 @@ static SEARCHES: AtomicU64 = AtomicU64::new(1);
 pub(super) fn next_number() -> u64 {
     SEARCHES.fetch_add(1, Ordering::Relaxed)
 }
-
-/// The bit of a finder that looks into all texts. There are fewer triggers.
-const ANYWHERE: u32 = 1 << 31;
 
 /// What all values of a frame were searched for.
 pub(super) trait Searched {
@@ -47,7 +44,7 @@ impl Searched for &Judge {
     #[inline]
     fn has(&self, atom: AtomId) -> bool {
         // What rules that are not chosen look for in all texts was not looked for.
-        self.finders.get(atom.index()).is_some_and(|trigger| *trigger < ANYWHERE)
+        self.finders.has(atom)
     }
 }
 
@@ -58,28 +55,70 @@ impl Searched for (&Judge, &Choice) {
     }
 
     fn has(&self, atom: AtomId) -> bool {
-        let finder = self.0.finders.get(atom.index()).filter(|trigger| **trigger != NONE);
-        finder.is_some_and(|trigger| self.0.chooses(self.1, *trigger & !ANYWHERE))
+        let Judge { finders, finders_anywhere, .. } = self.0;
+        let trigger = finders.trigger(atom).or_else(|| finders_anywhere.trigger(atom));
+        trigger.is_some_and(|trigger| self.0.chooses(self.1, trigger))
+    }
+}
+
+/// Which atoms a search finds: a bit for each, and the triggers of those that have one in their order. Every judge has its
+/// own, so a word for each atom of all rules would be the largest table that there is.
+#[derive(Debug, Default)]
+pub(super) struct Finders {
+    /// The first word that stands in `bits`.
+    first: usize,
+    bits: Vec<u64>,
+    /// By word of bits: how many are set in those before it.
+    before: Vec<u32>,
+    triggers: Vec<u32>,
+}
+
+/// Bits of a word.
+const WORD: usize = u64::BITS as usize;
+
+impl Finders {
+    /// Of atoms, each once, and what finds them.
+    pub(super) fn new(mut found: Vec<(AtomId, u32)>) -> Self {
+        found.sort_unstable();
+        let word = |entry: Option<&(AtomId, u32)>| entry.map(|(atom, _)| atom.index() / WORD);
+        let (Some(first), Some(last)) = (word(found.first()), word(found.last())) else { return Self::default() };
+        let mut bits = vec![0u64; last - first + 1];
+        found.iter().for_each(|(atom, _)| bits[atom.index() / WORD - first] |= 1 << (atom.index() % WORD));
+        let below = bits.iter().scan(0, |count, word| {
+            *count += word.count_ones();
+            Some(*count - word.count_ones())
+        });
+        let before = below.collect();
+        Self { first, bits, before, triggers: found.into_iter().map(|(_, trigger)| trigger).collect() }
+    }
+
+    /// The word with the bit of an atom.
+    #[inline]
+    fn word(&self, atom: AtomId) -> Option<(usize, u64)> {
+        let word = (atom.index() / WORD).wrapping_sub(self.first);
+        self.bits.get(word).map(|bits| (word, *bits))
+    }
+
+    /// Whether an atom is found by some trigger.
+    #[inline]
+    pub(super) fn has(&self, atom: AtomId) -> bool {
+        self.word(atom).is_some_and(|(_, bits)| bits >> (atom.index() % WORD) & 1 == 1)
+    }
+
+    /// The trigger that finds an atom.
+    fn trigger(&self, atom: AtomId) -> Option<u32> {
+        let (word, bits) = self.word(atom)?;
+        let below = bits & ((1 << (atom.index() % WORD)) - 1);
+        (bits >> (atom.index() % WORD) & 1 == 1).then(|| self.triggers[self.before[word] as usize + below.count_ones() as usize])
+    }
+
+    /// Memory that it holds, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.bits.capacity() * 8 + (self.before.capacity() + self.triggers.capacity()) * 4
     }
 }
 
 impl Judge {
-    /// Writes down that a trigger is looked for in all values of its field.
-    pub(super) fn finds(&mut self, trigger: u32) {
-        self.finds_by(trigger, trigger);
-    }
-
-    /// Writes down that a trigger is looked for in all texts, if one of its rules is chosen.
-    pub(super) fn finds_anywhere(&mut self, trigger: u32) {
-        self.finds_by(trigger, trigger | ANYWHERE);
-    }
-
-    fn finds_by(&mut self, trigger: u32, finder: u32) {
-        let atom = self.triggers[trigger as usize].atom.index();
-        self.finders.resize(self.finders.len().max(atom + 1), NONE);
-        self.finders[atom] = finder;
-    }
-
     /// Why one of the chosen rules matched a frame, at most `max` fields; see [`super::explain`].
     pub fn explain(
         &self,
@@ -158,4 +197,22 @@ fn outer(needle: &Needle) -> Option<(bool, &[u8])> {
 /// Whether a text is looked for by four of its bytes anywhere in a value.
 fn is_inside(needle: &Needle) -> bool {
     needle.place == Place::Inside && needle.text.len() >= GRAM
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_atom_has_the_trigger_that_finds_it_and_no_other_atom_has_one() {
+        for atoms in [vec![], vec![0], vec![63, 64], vec![700, 701, 703, 767, 768, 1_000, 4_095]] {
+            let found: Vec<(AtomId, u32)> = atoms.iter().map(|atom| (AtomId(*atom), 7 * atom + 1)).rev().collect();
+            let finders = Finders::new(found);
+            for atom in 0..5_000 {
+                let trigger = atoms.contains(&atom).then_some(7 * atom + 1);
+                assert_eq!(finders.trigger(AtomId(atom)), trigger, "{atom} of {atoms:?}");
+                assert_eq!(finders.has(AtomId(atom)), trigger.is_some());
+            }
+        }
+    }
 }

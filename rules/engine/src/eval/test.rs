@@ -120,7 +120,7 @@ pub enum Test {
     /// The value's text as it is.
     Cased(Pattern),
     /// A regular expression somewhere in the value's text.
-    Regex(Expression),
+    Regex(Box<Expression>),
     /// An address in this network; IPv4 addresses in IPv6 clothes count as IPv4.
     Network(IpNet),
     /// A number.
