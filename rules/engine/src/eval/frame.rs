@@ -75,16 +75,25 @@ static FRAMES: AtomicU64 = AtomicU64::new(1);
 /// Fills of one frame before it takes a new number.
 const FILLS: u64 = 1 << 24;
 
+/// What is known of a value besides itself.
+#[derive(Debug, Clone, Copy)]
+struct Label {
+    /// The field that it is found by, or [`NOBODY`].
+    owner: u32,
+    /// Which string of its batch it is, or [`NOBODY`].
+    string: u32,
+    /// The same for all values of the field that are this one, see [`Recall`]; zero where nobody remembers.
+    reading: u64,
+}
+
 /// The values of one event. Values of one field stand together, so they are pushed one after the other.
 #[derive(Debug, Default)]
 pub struct Frame<'a> {
     /// First value and number of values of each field; none when the field is absent.
     slots: Vec<(u32, u32)>,
     values: Vec<Datum<'a>>,
-    /// By value: the field that it is found by, or [`NOBODY`].
-    owners: Vec<u32>,
-    /// By value: which string of its batch it is, or [`NOBODY`]; those at the end that are none are left out.
-    numbers: Vec<u32>,
+    /// By value: who has it.
+    labels: Vec<Label>,
     /// Which fill of which frame this is; zero before the first.
     stamp: u64,
     no_keywords: bool,
@@ -135,16 +144,13 @@ impl<'a> Frame<'a> {
             }
         }
         self.values.push(datum);
-        self.owners.push(owner);
-        if number != NOBODY {
-            self.numbers.resize(at as usize, NOBODY);
-            self.numbers.push(number);
-        }
+        self.labels.push(Label { owner, string: number, reading: 0 });
     }
 
-    /// Adds the only value of a field; where it has one already, a value that only searches find that name no field.
+    /// Adds the only value of a field, with the number of the reading that it is of or zero; where the field has one already,
+    /// a value that only searches find that name no field.
     #[inline]
-    pub(crate) fn push_first(&mut self, field: Option<FieldId>, datum: Datum<'a>) {
+    pub(crate) fn push_first(&mut self, field: Option<FieldId>, datum: Datum<'a>, reading: u64) {
         let mut owner = NOBODY;
         if let Some(field) = field {
             let Some(slot) = self.slots.get_mut(field.index()) else { return };
@@ -154,7 +160,7 @@ impl<'a> Frame<'a> {
             }
         }
         self.values.push(datum);
-        self.owners.push(owner);
+        self.labels.push(Label { owner, string: NOBODY, reading });
     }
 
     /// The values of a field; empty when it is absent.
@@ -170,13 +176,19 @@ impl<'a> Frame<'a> {
 
     /// The field by which the value at a place is found.
     pub(crate) fn owner(&self, place: usize) -> Option<FieldId> {
-        self.owners.get(place).filter(|owner| **owner != NOBODY).map(|owner| FieldId(*owner))
+        self.labels.get(place).filter(|label| label.owner != NOBODY).map(|label| FieldId(label.owner))
+    }
+
+    /// The number of the reading that the value at a place is of; zero where there is none.
+    #[inline]
+    pub(crate) fn reading(&self, place: usize) -> u64 {
+        self.labels.get(place).map_or(0, |label| label.reading)
     }
 
     /// Which string of the batch in hand the value at a place is.
     #[inline]
     pub(crate) fn number(&self, place: usize) -> Option<u32> {
-        self.numbers.get(place).copied().filter(|number| *number != NOBODY)
+        self.labels.get(place).map(|label| label.string).filter(|string| *string != NOBODY)
     }
 
     /// The value at a place.
@@ -228,15 +240,14 @@ impl<'a> Frame<'a> {
 
     /// Empties it for the next event, which may live elsewhere; memory is kept.
     pub fn recycle<'b>(mut self) -> Frame<'b> {
-        for owner in &self.owners {
-            if let Some(slot) = self.slots.get_mut(*owner as usize) {
+        for label in &self.labels {
+            if let Some(slot) = self.slots.get_mut(label.owner as usize) {
                 *slot = (0, 0);
             }
         }
-        self.owners.clear();
-        self.numbers.clear();
-        let Self { slots, values, owners, numbers, stamp, recall, .. } = self;
-        Frame { slots, values: reuse(values), owners, numbers, stamp: next_stamp(stamp), no_keywords: false, recall }
+        self.labels.clear();
+        let Self { slots, values, labels, stamp, recall, .. } = self;
+        Frame { slots, values: reuse(values), labels, stamp: next_stamp(stamp), no_keywords: false, recall }
     }
 }
 

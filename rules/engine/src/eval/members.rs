@@ -4,7 +4,7 @@
 use super::escape::unescaped;
 use super::frame::{Datum, Frame};
 use super::keywords::Keywords;
-use super::member::{Held, Member, Seen};
+use super::member::{Held, Member, Readings, Seen};
 use super::names::{FieldId, Names};
 use super::quotes::{Kind, string};
 use super::reader::{Reader, TextError, digits};
@@ -63,7 +63,7 @@ impl<'a, W: Fn(Option<FieldId>) -> bool> Known<'_, 'a, '_, W> {
         let number = self.search.number();
         let mut place = self.recall.follower(last);
         loop {
-            let member = self.recall.at(place);
+            let (member, readings) = self.recall.at_with_readings(place);
             let same = member.same(text, at);
             let Some(length) = member.whole(same) else {
                 let Some(name) = member.name(same) else {
@@ -73,11 +73,11 @@ impl<'a, W: Fn(Option<FieldId>) -> bool> Known<'_, 'a, '_, W> {
                     }
                     return Reached { at, last, is_named: false, is_end: false };
                 };
-                let Some((end, datum)) = glance(member, self.search, text, at, name) else {
+                let Some((end, datum)) = glance(member, readings, self.search, text, at, name) else {
                     return Reached { at, last, is_named: true, is_end: false };
                 };
                 if (self.wants)(member.field) {
-                    self.frame.push_first(member.field, datum);
+                    self.frame.push_first(member.field, datum, member.reading);
                 }
                 (at, last, place) = (end, place, member.next[0]);
                 continue;
@@ -87,7 +87,7 @@ impl<'a, W: Fn(Option<FieldId>) -> bool> Known<'_, 'a, '_, W> {
                 member.free_of = self.search.look(text, from, to);
             }
             if (self.wants)(member.field) {
-                self.frame.push_first(member.field, member.datum(text, at));
+                self.frame.push_first(member.field, member.datum(text, at), member.reading);
             }
             let is_end = member.is_last;
             (at, last, place) = (at + length, place, member.next[0]);
@@ -103,6 +103,7 @@ impl<'a, W: Fn(Option<FieldId>) -> bool> Known<'_, 'a, '_, W> {
 #[inline(always)]
 fn glance<'a>(
     member: &mut Member,
+    readings: &mut Readings,
     search: &mut Search<'_>,
     text: &'a [u8],
     at: usize,
@@ -128,7 +129,7 @@ fn glance<'a>(
         return None;
     }
     let free_of = search.look(text, value.0, value.1);
-    member.keep(text, at, after + 1, Seen { held, value, is_last: false, free_of });
+    member.keep(text, at, after + 1, Seen { held, value, is_last: false, free_of, reading: readings.next() });
     Some((after + 1, held.datum(text, value)))
 }
 
@@ -199,7 +200,8 @@ impl Reading<'_, '_, '_> {
     fn value(&mut self, field: Option<FieldId>, is_wanted: bool) -> Result<Option<Seen>, TextError> {
         let first = self.reader.peek();
         let start = self.reader.at;
-        let seen = |held, value, free_of| Some(Seen { held, value, is_last: false, free_of });
+        let reading = self.recall.next_reading();
+        let seen = |held, value, free_of| Some(Seen { held, value, is_last: false, free_of, reading });
         match first {
             Some(b'"') => {
                 let (text, kind) = self.reader.string("a value is no JSON")?;
@@ -209,7 +211,7 @@ impl Reading<'_, '_, '_> {
                 let held = if kind == Kind::Plain { Held::TEXT } else { Held::ESCAPED };
                 let value = (start + 1, start + 1 + text.len());
                 if is_wanted {
-                    self.frame.push_first(field, held.datum(self.reader.text, value));
+                    self.frame.push_first(field, held.datum(self.reader.text, value), reading);
                 }
                 let free_of = self.search.look(self.reader.text, value.0, value.1);
                 Ok(if kind == Kind::Odd { None } else { seen(held, value, free_of) })
@@ -227,7 +229,7 @@ impl Reading<'_, '_, '_> {
             _ => {
                 let datum = self.reader.plain()?;
                 if is_wanted {
-                    self.frame.push_first(field, datum);
+                    self.frame.push_first(field, datum, reading);
                 }
                 Ok(seen(Held::other(datum), (start, start), self.search.number()))
             }

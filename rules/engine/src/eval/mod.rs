@@ -23,6 +23,7 @@ mod hash;
 mod json;
 mod judge;
 mod keywords;
+mod latest;
 mod lean;
 mod member;
 mod members;
