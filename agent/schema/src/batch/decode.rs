@@ -101,7 +101,12 @@ impl<'a> Parts<'a> {
         // Most of a body are strings, so that the list of them seldom grows.
         let strings = Vec::with_capacity((raw.len() / BYTES_A_STRING).min(MAX_VALUES));
         let (mut parts, mut reader) = (Self { strings, ..Self::default() }, Reader::new(raw));
-        while let Some((number, member)) = reader.member()? {
+        loop {
+            while let Some(string) = reader.short(1) {
+                let end = (raw.len() - reader.left()) as u32;
+                parts.strings.push(Piece::new(end - string.len() as u32, end));
+            }
+            let Some((number, member)) = reader.member()? else { return Ok(parts) };
             let Member::Bytes(bytes) = member else {
                 // Members of a later version may be of any kind, those of this one are not.
                 if number <= 9 {
@@ -126,7 +131,6 @@ impl<'a> Parts<'a> {
                 _ => {}
             }
         }
-        Ok(parts)
     }
 
     /// Counts that bound the memory of what is made of them.
@@ -179,8 +183,21 @@ struct Opener {
     numbers: Vec<u64>,
     /// Fields of all shapes.
     fields: usize,
-    /// Text of all values so far, counted as often as it is named.
-    expanded: usize,
+    /// By shape.
+    bounds: Vec<Bounds>,
+    /// Text of all values so far, counted as often as it is named, is not more than this.
+    most: usize,
+}
+
+/// What values of events of one shape can be.
+struct Bounds {
+    /// By column: what all numbers are below, or nearly all where any will do.
+    ends: Vec<u64>,
+    /// Columns of strings and of lists.
+    strings: Vec<usize>,
+    lists: Vec<usize>,
+    /// Text of an event is not more than this.
+    most: usize,
 }
 
 impl Opener {
@@ -194,7 +211,8 @@ impl Opener {
             listed: Vec::new(),
             numbers: Vec::new(),
             fields: 0,
-            expanded: 0,
+            bounds: Vec::with_capacity(parts.shapes.len()),
+            most: 0,
         };
         for (index, list) in parts.lists.iter().enumerate() {
             let list = opener.list(list, index)?;
@@ -205,6 +223,7 @@ impl Opener {
             let shape = opener.shape(raw, &message(shape)?, &names, index)?;
             opener.shapes.push(shape);
         }
+        opener.add_bounds();
         Ok(opener)
     }
 
@@ -294,30 +313,60 @@ impl Opener {
         if !self.rows.is_sorted_by_key(|row| row.seq) {
             self.rows.sort_by_key(|row| row.seq);
         }
-        Ok(())
+        self.check_expanded()
+    }
+
+    fn add_bounds(&mut self) {
+        let string = self.strings.iter().map(Piece::len).max().unwrap_or(0);
+        let list = self.lists.iter().map(|list| list.bytes).max().unwrap_or(0);
+        for shape in &self.shapes {
+            let end = |column: &Column| match column.kind {
+                Kind::Text => self.strings.len() as u64,
+                Kind::List => self.lists.len() as u64,
+                Kind::Uint | Kind::Int | Kind::Bool => u64::MAX,
+            };
+            let of = |kind| (0..shape.columns.len()).filter(move |column| shape.columns[*column].kind == kind);
+            let (strings, lists): (Vec<usize>, Vec<usize>) = (of(Kind::Text).collect(), of(Kind::List).collect());
+            let most = strings.len().saturating_mul(string).saturating_add(lists.len().saturating_mul(list));
+            self.bounds.push(Bounds { ends: shape.columns.iter().map(end).collect(), strings, lists, most });
+        }
     }
 
     /// Checks the values of an event against its shape and the dictionary.
     fn check(&mut self, row: &Row, index: usize) -> Result<(), BatchError> {
         let wrong = |why: String| BatchError::Record { index, why };
-        let shape = self.shapes.get(row.shape as usize).ok_or_else(|| wrong(format!("no shape {}", row.shape)))?;
+        let bounds = self.bounds.get(row.shape as usize).ok_or_else(|| wrong(format!("no shape {}", row.shape)))?;
         let values = &self.values[row.values as usize..];
-        if shape.columns.len() != values.len() {
-            return Err(wrong(format!("{} values for {} fields", values.len(), shape.columns.len())));
+        if bounds.ends.len() != values.len() {
+            return Err(wrong(format!("{} values for {} fields", values.len(), bounds.ends.len())));
         }
-        let mut bytes = 0usize;
-        for (column, value) in shape.columns.iter().zip(values) {
-            match column.kind {
-                Kind::Text => bytes += self.string(*value, index)?.len(),
-                Kind::List => {
-                    let list = usize::try_from(*value).ok().and_then(|at| self.lists.get(at));
-                    bytes = bytes.saturating_add(list.ok_or_else(|| wrong(format!("no list {value}")))?.bytes);
-                }
-                Kind::Uint | Kind::Int | Kind::Bool => {}
-            }
+        self.most = self.most.saturating_add(bounds.most);
+        if values.iter().zip(&bounds.ends).all(|(value, end)| value < end) {
+            return Ok(());
         }
-        self.expanded = self.expanded.saturating_add(bytes);
-        limit("the text of all events of the batch", self.expanded, MAX_EXPANDED_BYTES)
+        let beyond = |columns: &[usize], end: usize| {
+            let mut values = columns.iter().map(|column| values[*column]);
+            values.find(|value| *value >= end as u64)
+        };
+        match (beyond(&bounds.strings, self.strings.len()), beyond(&bounds.lists, self.lists.len())) {
+            (Some(number), _) => Err(wrong(format!("no string {number}"))),
+            (_, Some(number)) => Err(wrong(format!("no list {number}"))),
+            // The highest number of all is one as well.
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Checks the text of all events. It is counted only where it may be too much.
+    fn check_expanded(&self) -> Result<(), BatchError> {
+        let mut expanded = 0usize;
+        for row in self.rows.iter().take_while(|_| self.most > MAX_EXPANDED_BYTES) {
+            let (values, bounds) = (&self.values[row.values as usize..], &self.bounds[row.shape as usize]);
+            let strings = bounds.strings.iter().map(|column| self.strings[values[*column] as usize].len());
+            let lists = bounds.lists.iter().map(|column| self.lists[values[*column] as usize].bytes);
+            expanded = strings.chain(lists).fold(expanded, usize::saturating_add);
+            limit("the text of all events of the batch", expanded, MAX_EXPANDED_BYTES)?;
+        }
+        Ok(())
     }
 
     fn string(&self, at: u64, index: usize) -> Result<&Piece, BatchError> {

@@ -42,6 +42,10 @@ impl<'a> Reader<'a> {
                 self.rest = rest;
                 Ok(Some(u64::from(first & 0x7f) | u64::from(second) << 7))
             }
+            [first, second, third, ref rest @ ..] if third < 0x80 => {
+                self.rest = rest;
+                Ok(Some(u64::from(first & 0x7f) | u64::from(second & 0x7f) << 7 | u64::from(third) << 14))
+            }
             _ => self.long().map(Some),
         }
     }
@@ -51,12 +55,13 @@ impl<'a> Reader<'a> {
         let start = out.len();
         // Each takes a byte at least.
         out.resize(start + self.rest.len(), 0);
-        let mut end = start;
+        let (mut reader, mut end) = (*self, start);
         for place in &mut out[start..] {
-            let Some(number) = self.number()? else { break };
+            let Some(number) = reader.number()? else { break };
             (*place, end) = (number, end + 1);
         }
         out.truncate(end);
+        self.rest = reader.rest;
         Ok(())
     }
 
@@ -104,6 +109,19 @@ impl<'a> Reader<'a> {
             kind => return Err(malformed(&format!("wire type {kind}"))),
         };
         Ok(Some((key >> 3, value)))
+    }
+
+    /// The bytes of the next member, if it is bytes, has this number, from 0 to 15, and less than 128 bytes: most members of
+    /// a body are short strings. Otherwise nothing is read.
+    #[inline(always)]
+    pub(super) fn short(&mut self, number: u8) -> Option<&'a [u8]> {
+        let [key, length, rest @ ..] = self.rest else { return None };
+        if *key != number << 3 | 2 || *length >= 0x80 {
+            return None;
+        }
+        let (bytes, rest) = rest.split_at_checked(usize::from(*length))?;
+        self.rest = rest;
+        Some(bytes)
     }
 
     fn skip(&mut self, bytes: usize) -> Result<Member<'a>, BatchError> {
@@ -165,6 +183,17 @@ mod tests {
                 assert_eq!(all, [&[3, *number][..], &vec![7; behind]].concat());
             }
         }
+    }
+
+    #[test]
+    fn a_short_member_is_read_by_its_number_and_nothing_else_is() {
+        let bytes = [0x0a, 2, b'a', b'b', 0x0a, 0, 0x12, 1, b'c', 0x0a, 0x80, 1];
+        let mut reader = Reader::new(&bytes);
+        assert_eq!([reader.short(1), reader.short(1)], [Some(&b"ab"[..]), Some(&b""[..])]);
+        assert_eq!((reader.short(1), reader.left()), (None, 6));
+        assert_eq!(reader.short(2), Some(&b"c"[..]));
+        assert_eq!((reader.short(1), reader.left()), (None, 3));
+        assert_eq!((Reader::new(&[0x0a, 1]).short(1), Reader::new(&[0x0a]).short(1)), (None, None));
     }
 
     #[test]

@@ -143,15 +143,39 @@ fn indexes_beyond_the_dictionary_are_refused() {
     }
 }
 
+/// What comes of a batch of so many events, some of which name a string of 100,000 bytes and the others one of one.
+fn outcome_of_large_strings(events: u64, is_large: impl Fn(u64) -> bool) -> &'static str {
+    let shape = crate::proto::Shape { category: 1, product: 1, service: 0, fields: vec![1], replayed: false };
+    let event = |seq| crate::proto::EventRecord { shape: 0, seq, ts: 0, values: vec![u64::from(is_large(seq))] };
+    let events: Vec<_> = (0..events).map(event).collect();
+    let strings = vec![b"a".to_vec(), vec![b'a'; 100_000]];
+    let body = crate::proto::Body { strings, shapes: vec![shape], events, ..Default::default() }.encode_to_vec();
+    let batch = forged(zstd::bulk::compress(&body, 3).unwrap(), body.len() as u32);
+    Envelope::parse(&batch).unwrap().decode().unwrap_err().code()
+}
+
 #[test]
 fn one_large_string_named_by_every_event_is_refused() {
-    let shape = crate::proto::Shape { category: 1, product: 1, service: 0, fields: vec![1], replayed: false };
-    let event = |seq| crate::proto::EventRecord { shape: 0, seq, ts: 0, values: vec![0] };
-    let events: Vec<_> = (0..5_000).map(event).collect();
-    let body = crate::proto::Body { strings: vec![vec![b'a'; 100_000]], shapes: vec![shape], events, ..Default::default() }
-        .encode_to_vec();
-    let batch = forged(zstd::bulk::compress(&body, 3).unwrap(), body.len() as u32);
-    assert_eq!(Envelope::parse(&batch).unwrap().decode().unwrap_err().code(), "too_large");
+    assert_eq!(outcome_of_large_strings(5_000, |_| true), "too_large");
+    // The numbers are checked last: these are refused for theirs alone.
+    assert_eq!(outcome_of_large_strings(5_000, |seq| seq % 2 == 0), "numbers");
+    assert_eq!(outcome_of_large_strings(5_000, |_| false), "numbers");
+}
+
+#[test]
+fn numbers_beyond_every_string_are_values_of_columns_of_numbers_and_of_no_others() {
+    let outcome = |field: Field, value| {
+        let shape = crate::proto::Shape { category: 1, product: 1, fields: vec![field.0.into()], ..Default::default() };
+        let events = vec![crate::proto::EventRecord { shape: 0, seq: 0, ts: 0, values: vec![value] }];
+        let body = crate::proto::Body { shapes: vec![shape], events, ..Default::default() }.encode_to_vec();
+        let batch = forged(zstd::bulk::compress(&body, 3).unwrap(), body.len() as u32);
+        Envelope::parse(&batch).unwrap().open().map(|_| ()).map_err(|error| error.code())
+    };
+    for value in [0, 1, u64::MAX - 1, u64::MAX] {
+        assert_eq!(outcome(Field::PROCESS_ID, value), Ok(()), "{value}");
+        assert_eq!(outcome(Field::IMAGE, value), Err("record"), "{value}");
+        assert_eq!(outcome(Field::ARGV, value), Err("record"), "{value}");
+    }
 }
 
 #[test]
