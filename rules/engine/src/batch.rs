@@ -7,16 +7,17 @@ mod verdicts;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use beffroi_schema::alert::MatchedField;
 use beffroi_schema::batch::{EventRef, ListRef, Packed, ValueRef};
 
 use crate::detector::{RuleMatch, SigmaDetector, Workspace};
-use crate::eval::{FieldId, Find, Frame, Scratch};
+use crate::eval::{FieldId, Find, Frame, Program, Scratch};
 use crate::view::{self, Part};
 use crate::ways::{AuditWay, Way};
 
 pub(crate) use plan::Memory;
 use plan::{Asked, Plan, Reader, Readers};
-use verdicts::Question;
+use verdicts::{Answer, Question};
 
 /// A plan, and the ways of the audit records that events of its shape are shown as.
 struct Planned<'d> {
@@ -37,8 +38,24 @@ impl Planned<'_> {
     fn fill<'b>(&self, frame: &mut Frame<'b>, event: EventRef<'b>, record: u8) {
         match usize::from(record).checked_sub(1) {
             None => fill_columns(frame, &self.plan.columns, event),
-            Some(at) => self.audit[at].form.fill(frame, event),
+            Some(at) => self.audit[at].form.fill(frame, event, |_| true),
         }
+    }
+
+    /// A frame with what some rules read of a record: nothing else decides about them.
+    fn frame<'b>(&self, kept: Frame<'_>, (event, record): (EventRef<'b>, u8), program: &Program, rules: &[u32]) -> Frame<'b> {
+        let mut frame = kept.recycle_for(&program.names);
+        let reads = || rules.iter().map(|rule| &program.reads[*rule as usize]);
+        let fields = reads().flat_map(|reads| reads.fields.iter().copied());
+        match usize::from(record).checked_sub(1) {
+            _ if reads().any(|reads| reads.everything) => self.fill(&mut frame, event, record),
+            None => self.plan.fill_for(&mut frame, event, fields),
+            Some(at) => {
+                let is_read = |field: Option<FieldId>| fields.clone().any(|read| Some(read) == field);
+                self.audit[at].form.fill(&mut frame, event, &is_read);
+            }
+        }
+        frame
     }
 }
 
@@ -46,23 +63,10 @@ fn fill_columns<'b>(frame: &mut Frame<'b>, columns: &[(usize, Option<FieldId>)],
     columns.iter().for_each(|(column, field)| frame.push_value(*field, event.value(*column)));
 }
 
-/// One record of an event, made when somebody has to read it.
-struct Sheet<'p, 'b> {
-    planned: &'p Planned<'p>,
-    event: EventRef<'b>,
-    record: u8,
-    frame: Frame<'b>,
-    is_filled: bool,
-}
-
-impl<'b> Sheet<'_, 'b> {
-    fn filled(&mut self) -> &Frame<'b> {
-        if !self.is_filled {
-            self.is_filled = true;
-            self.planned.fill(&mut self.frame, self.event, self.record);
-        }
-        &self.frame
-    }
+/// About how many bytes what is said of a match takes.
+fn size_of_reason(reason: &RuleMatch) -> usize {
+    let fields = reason.fields.iter().map(|found| found.field.len() + found.value.as_str().map_or(0, str::len));
+    size_of::<RuleMatch>() + fields.map(|text| text + size_of::<MatchedField>()).sum::<usize>()
 }
 
 impl SigmaDetector {
@@ -145,54 +149,62 @@ impl SigmaDetector {
         workspace: &mut Workspace,
         matches: &mut Vec<RuleMatch>,
     ) {
-        let frame = std::mem::take(&mut workspace.frame).recycle_for(&self.program.names);
-        let mut sheet = Sheet { planned, event, record, frame, is_filled: false };
-        for at in 0..planned.way(record).choices.len() {
-            workspace.places.clear();
-            // As sound as where events are judged one by one.
-            let judged = catch_unwind(AssertUnwindSafe(|| self.judge_by(&mut sheet, at, workspace)));
+        for (at, (judge, choice)) in planned.way(record).choices.iter().enumerate() {
+            let before = matches.len();
+            // As sound as where events are judged one by one: what was told of the event begins anew.
+            let judged = catch_unwind(AssertUnwindSafe(|| self.judge_by(planned, (event, record), at, workspace, matches)));
             if judged.is_err() {
-                let choice = &planned.way(record).choices[at].1;
-                workspace.places = self.judge_one_by_one(choice, sheet.filled());
-            }
-            if !workspace.places.is_empty() {
-                let (judge, choice) = &planned.way(record).choices[at];
-                self.tell((*judge, choice), sheet.filled(), workspace, matches);
+                matches.truncate(before);
+                let mut frame = Frame::new(&self.program.names);
+                planned.fill(&mut frame, event, record);
+                workspace.places = self.judge_one_by_one(choice, &frame);
+                self.tell((*judge, choice), &frame, workspace, matches);
             }
         }
-        workspace.frame = sheet.frame.recycle();
     }
 
-    /// Judges it by the rules of one judge; those that match are noted.
-    fn judge_by(&self, sheet: &mut Sheet<'_, '_>, at: usize, workspace: &mut Workspace) {
-        let Workspace { batches, scratch, places, .. } = workspace;
-        let Memory { values, verdicts, .. } = batches;
-        let Sheet { planned, event, record, .. } = *sheet;
-        let (plan, program) = (&planned.plan, &self.program);
-        let (judge, choice) = &planned.way(record).choices[at];
-        let judge = &self.judges[*judge];
-        let own = values.event.iter().filter(|find| find.record == record && usize::from(find.judge) == at);
-        let triggers = own.map(|find| find.trigger);
+    /// Judges it by the rules of one judge.
+    fn judge_by<'b>(
+        &self,
+        planned: &Planned<'_>,
+        (event, record): (EventRef<'b>, u8),
+        at: usize,
+        workspace: &mut Workspace,
+        matches: &mut Vec<RuleMatch>,
+    ) {
+        let Workspace { batches: Memory { values, verdicts, .. }, scratch, frame: kept, .. } = workspace;
+        let (place, choice) = &planned.way(record).choices[at];
+        let (judge, program, plan) = (&self.judges[*place], &self.program, &*planned.plan);
+        let triggers = values.triggers(record, at);
         judge.candidates(choice, program, triggers.clone(), scratch);
-        let candidates = scratch.take_candidates();
-        let (columns, numbers, mut is_ready) = (&plan.records[usize::from(record)], event.numbers(), false);
+        let mut candidates = scratch.take_candidates();
+        candidates.sort_unstable();
+        let mut filled: Option<Frame<'b>> = None;
         for rule in candidates.iter().copied() {
-            let question = Question { plan: plan.number, record, rule };
-            let known = verdicts.ask(question, columns.values(&program.reads[rule as usize], numbers));
-            let holds = known.unwrap_or_else(|| {
-                let frame = sheet.filled();
-                if !is_ready {
-                    judge.begin(choice, program, frame, triggers.clone(), scratch);
-                    is_ready = true;
+            if self.is_told(rule, matches) {
+                continue;
+            }
+            let values = plan.records[usize::from(record)].values(&program.reads[rule as usize], event.numbers());
+            let is_known = match verdicts.ask(Question { plan: plan.number, record, rule }, values) {
+                Some(Answer::No) => continue,
+                Some(Answer::Because(reason)) => {
+                    matches.push(reason.clone());
+                    continue;
                 }
-                let holds = judge.holds(choice, program, rule, frame, scratch);
-                verdicts.answer(holds);
-                holds
+                answer => answer.is_some(),
+            };
+            let frame = &*filled.get_or_insert_with(|| {
+                let frame = planned.frame(std::mem::take(kept), (event, record), program, &candidates);
+                judge.begin(choice, program, &frame, triggers.clone(), scratch);
+                frame
             });
-            places.extend(holds.then_some(rule));
+            if is_known || verdicts.answer(judge.holds(choice, program, rule, frame, scratch)) {
+                matches.push(self.reason((*place, choice), rule, frame, scratch));
+                matches.last().into_iter().for_each(|reason| verdicts.explain(reason, size_of_reason(reason)));
+            }
         }
+        filled.into_iter().for_each(|frame| *kept = frame.recycle());
         scratch.give_back(candidates);
-        places.sort_unstable();
     }
 
     /// Looks for what rules are chosen by in the values of an event: a bit for each record that has some, or none when that
@@ -219,7 +231,8 @@ impl SigmaDetector {
     #[cold]
     fn look_into(&self, planned: &Planned<'_>, asked: &Asked, event: EventRef<'_>, workspace: &mut Workspace) -> Option<u8> {
         let Workspace { batches, scratch, .. } = workspace;
-        let mut finds = Vec::new();
+        let mut finds = std::mem::take(&mut batches.finds);
+        finds.clear();
         // Looking changes nothing but what is remembered of values that were looked into whole.
         let looked = catch_unwind(AssertUnwindSafe(|| match event.value(asked.column) {
             ValueRef::List(list) => self.read_list(planned, asked, list, (batches, scratch), &mut finds),
@@ -228,7 +241,9 @@ impl SigmaDetector {
         looked.ok()?;
         batches.values.put(asked.whole.set, event.numbers()[asked.column], &finds);
         batches.values.event.extend_from_slice(&finds);
-        Some(finds.iter().fold(0, |records, find| records | 1 << find.record))
+        let records = finds.iter().fold(0, |records, find| records | 1 << find.record);
+        batches.finds = finds;
+        Some(records)
     }
 
     fn read_list(
@@ -239,14 +254,17 @@ impl SigmaDetector {
         (memory, scratch): (&mut Memory, &mut Scratch),
         finds: &mut Vec<Find>,
     ) {
-        for (place, text) in list.texts().enumerate() {
+        for place in 0..list.len() {
             let Readers { set, readers } = asked.arguments.get(place).map_or(&asked.rest, |readers| readers);
-            let known = text.number.and_then(|number| memory.values.get(*set, number.into()));
-            if let Some(told) = known {
-                finds.extend_from_slice(memory.values.finds(told));
-                continue;
+            match list.number(place).and_then(|number| memory.values.get(*set, number.into())) {
+                Some(told) if told.records == 0 => continue,
+                Some(told) => {
+                    finds.extend_from_slice(memory.values.finds(told));
+                    continue;
+                }
+                None => {}
             }
-            let first = finds.len();
+            let (first, Some(text)) = (finds.len(), list.get(place)) else { continue };
             self.read(planned, readers, ValueRef::Text(text), scratch, finds);
             text.number.into_iter().for_each(|number| memory.values.put(*set, number.into(), &finds[first..]));
         }

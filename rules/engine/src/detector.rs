@@ -189,18 +189,30 @@ impl SigmaDetector {
     pub(crate) fn tell(&self, by: (usize, &Choice), frame: &Frame<'_>, workspace: &mut Workspace, matches: &mut Vec<RuleMatch>) {
         let Workspace { scratch, places, .. } = workspace;
         for place in places {
-            let info = &self.rules[*place as usize];
-            if matches.iter().all(|earlier| !Arc::ptr_eq(&earlier.rule, info)) {
-                let found = self.explain(by, *place as usize, frame, scratch);
-                matches.push(to_match(info, found));
+            if !self.is_told(*place, matches) {
+                matches.push(self.reason(by, *place, frame, scratch));
             }
         }
     }
 
-    fn explain(&self, (judge, choice): (usize, &Choice), rule: usize, frame: &Frame<'_>, scratch: &mut Scratch) -> Found {
-        let fast = || self.judges[judge].explain(choice, &self.program, rule, frame, scratch, MAX_MATCHED_FIELDS);
-        catch_unwind(AssertUnwindSafe(fast))
-            .unwrap_or_else(|_| explain(&self.program, &self.program.rules[rule], frame, MAX_MATCHED_FIELDS))
+    /// Whether a rule is among the matches.
+    pub(crate) fn is_told(&self, rule: u32, matches: &[RuleMatch]) -> bool {
+        matches.iter().any(|earlier| Arc::ptr_eq(&earlier.rule, &self.rules[rule as usize]))
+    }
+
+    /// Why a rule matches a frame.
+    pub(crate) fn reason(
+        &self,
+        (judge, choice): (usize, &Choice),
+        rule: u32,
+        frame: &Frame<'_>,
+        scratch: &mut Scratch,
+    ) -> RuleMatch {
+        let place = rule as usize;
+        let fast = || self.judges[judge].explain(choice, &self.program, place, frame, scratch, MAX_MATCHED_FIELDS);
+        let found = catch_unwind(AssertUnwindSafe(fast))
+            .unwrap_or_else(|_| explain(&self.program, &self.program.rules[place], frame, MAX_MATCHED_FIELDS));
+        to_match(&self.rules[place], found)
     }
 
     pub(crate) fn way(&self, logsource: &Logsource, workspace: &mut Workspace) -> Arc<Way> {
@@ -232,7 +244,7 @@ impl SigmaDetector {
     ) {
         if view::shows(logsource, event) {
             for AuditWay { form, way, .. } in self.audit.of(logsource) {
-                self.judge_filled(way, |frame| form.fill(frame, event), workspace, matches);
+                self.judge_filled(way, |frame| form.fill(frame, event, |_| true), workspace, matches);
             }
         }
     }

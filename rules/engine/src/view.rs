@@ -238,20 +238,32 @@ impl Form {
         open.chain(self.arguments.iter().map(|(place, field)| (*field, Field::ARGV, Part::Argument(*place))))
     }
 
-    /// What it says of one event.
-    pub(crate) fn of<'f>(&self, event: impl Subject<'f>) -> impl Iterator<Item = (Option<FieldId>, ValueRef<'f>)> {
-        let own = self.open.iter().filter_map(move |(field, open)| Some((*field, open.value(event)?)));
+    /// What it says of one event in the fields that are read.
+    fn of<'f>(
+        &self,
+        event: impl Subject<'f>,
+        is_read: impl Fn(Option<FieldId>) -> bool + Copy,
+    ) -> impl Iterator<Item = (Option<FieldId>, ValueRef<'f>)> {
+        let own = self.open.iter().filter(move |(field, _)| is_read(*field));
+        let own = own.filter_map(move |(field, open)| Some((*field, open.value(event)?)));
         let texts = (!self.arguments.is_empty()).then(|| arguments(event)).flatten();
-        let texts = texts.into_iter().flat_map(|texts| {
+        let texts = texts.into_iter().flat_map(move |texts| {
             let there = self.arguments.iter().take_while(move |(place, _)| *place < texts.len());
+            let there = there.filter(move |(_, field)| is_read(*field));
             there.filter_map(move |(place, field)| Some((*field, ValueRef::Text(texts.get(*place)?))))
         });
         own.chain(texts)
     }
 
-    /// Fills a frame with the record of an event.
-    pub(crate) fn fill<'f>(&self, frame: &mut Frame<'f>, event: impl Subject<'f>) {
-        self.constants().for_each(|(field, text)| frame.push(field, Datum::Text(text.as_bytes())));
-        self.of(event).for_each(|(field, value)| frame.push_value(field, value));
+    /// Fills a frame with the record of an event, as far as its fields are read.
+    pub(crate) fn fill<'f>(
+        &self,
+        frame: &mut Frame<'f>,
+        event: impl Subject<'f>,
+        is_read: impl Fn(Option<FieldId>) -> bool + Copy,
+    ) {
+        let constants = self.constants().filter(|(field, _)| is_read(*field));
+        constants.for_each(|(field, text)| frame.push(field, Datum::Text(text.as_bytes())));
+        self.of(event, is_read).for_each(|(field, value)| frame.push_value(field, value));
     }
 }

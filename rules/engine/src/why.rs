@@ -47,7 +47,7 @@ impl SigmaDetector {
         }
         for record in records {
             let mut frame = Frame::new(names);
-            Form::new(*record, names, |_| true).fill(&mut frame, event);
+            Form::new(*record, names, |_| true).fill(&mut frame, event, |_| true);
             views.push(trace(&self.program, rule, &frame));
         }
         let matches = is_for_it && views.iter().any(|view| view.holds);

@@ -155,6 +155,15 @@ impl<'a> ListRef<'a> {
         }
     }
 
+    /// Number of the text at a place in its batch; none for texts that come from elsewhere.
+    #[inline]
+    pub fn number(self, place: usize) -> Option<u32> {
+        match self {
+            Self::Shared(_) => None,
+            Self::Packed(_, numbers) => numbers.get(place).copied(),
+        }
+    }
+
     /// Its texts.
     pub fn texts(self) -> impl Iterator<Item = TextRef<'a>> {
         (0..self.len()).filter_map(move |place| self.get(place))

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use beffroi_schema::batch::{Column, ColumnName, Shape};
+use beffroi_schema::batch::{Column, ColumnName, EventRef, Shape};
 use beffroi_schema::fields::Kind;
 use beffroi_schema::{Category, Field};
 
-use crate::detector::{SigmaDetector, Workspace};
-use crate::eval::{FieldId, NO_SET, Names, Reads, SetId, Table, Values, mix};
+use crate::detector::{RuleMatch, SigmaDetector, Workspace};
+use crate::eval::{FieldId, Find, Frame, NO_SET, Names, Reads, SetId, Table, Values, mix};
 use crate::view::Part;
 use crate::ways::{AuditWay, Way};
 
@@ -57,6 +57,20 @@ pub(super) struct Columns {
     all: Vec<u8>,
 }
 
+impl Plan {
+    /// Fills a frame with these fields of an event.
+    pub(super) fn fill_for<'b>(&self, frame: &mut Frame<'b>, event: EventRef<'b>, fields: impl Iterator<Item = FieldId>) {
+        for field in fields {
+            let column = usize::from(self.records[0].by_field[field.index()]).checked_sub(1);
+            // Two rules may read the same.
+            column
+                .filter(|_| !frame.has(field))
+                .into_iter()
+                .for_each(|column| frame.push_value(Some(field), event.value(column)));
+        }
+    }
+}
+
 impl Columns {
     fn new(names: usize, fields: impl Iterator<Item = (usize, Option<FieldId>)>) -> Self {
         let mut columns = Self { by_field: vec![0; names], all: Vec::new() };
@@ -102,7 +116,9 @@ type Ground = (usize, Category, Kind);
 #[derive(Default)]
 pub(crate) struct Memory {
     pub(super) values: Values,
-    pub(super) verdicts: Verdicts,
+    pub(super) verdicts: Verdicts<RuleMatch>,
+    /// What the value in hand tells; kept for its memory.
+    pub(super) finds: Vec<Find>,
     plans: Found<Shape, Arc<Plan>>,
     sets: Found<(Ground, Vec<Reader>), ()>,
 }

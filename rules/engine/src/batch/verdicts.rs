@@ -16,9 +16,23 @@ const PLACES_BITS: u32 = 13;
 /// Numbers that are kept of one batch.
 const MAX_KEPT: usize = 1 << 20;
 
+/// Bytes of what is said of matches that are kept of one batch.
+const MAX_REASONS: usize = 1 << 20;
+
+/// What is known of a rule.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer<'v, R> {
+    /// It does not hold.
+    No,
+    /// It holds.
+    Yes,
+    /// It holds, and why is known as well.
+    Because(&'v R),
+}
+
 /// Answers of one batch.
-#[derive(Debug, Default)]
-pub(super) struct Verdicts {
+#[derive(Debug)]
+pub(super) struct Verdicts<R> {
     /// From 1.
     batch: u64,
     places: Vec<Place>,
@@ -27,6 +41,26 @@ pub(super) struct Verdicts {
     /// What was asked last: its values, and where its answer belongs.
     asked: Vec<u64>,
     last: (Question, usize),
+    /// That place has its answer.
+    is_kept: bool,
+    reasons: Vec<R>,
+    /// Bytes of them all.
+    size: usize,
+}
+
+impl<R> Default for Verdicts<R> {
+    fn default() -> Self {
+        Self {
+            batch: 0,
+            places: Vec::new(),
+            kept: Vec::new(),
+            asked: Vec::new(),
+            last: (Question::default(), 0),
+            is_kept: false,
+            reasons: Vec::new(),
+            size: 0,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,40 +68,63 @@ struct Place {
     batch: u64,
     question: Question,
     holds: bool,
+    /// Which of the reasons is its, from 1.
+    reason: u32,
     /// Its values, in `kept`.
     first: u32,
     end: u32,
 }
 
-impl Verdicts {
+impl<R: Clone> Verdicts<R> {
     /// Forgets all, for the next batch.
     pub(super) fn begin(&mut self) {
         self.batch += 1;
         self.kept.clear();
+        self.reasons.clear();
+        self.size = 0;
         self.places.resize(1 << PLACES_BITS, Place::default());
     }
 
     /// Whether a rule holds over these values, if that is known.
     #[inline]
-    pub(super) fn ask(&mut self, question: Question, values: impl Iterator<Item = u64>) -> Option<bool> {
+    pub(super) fn ask(&mut self, question: Question, values: impl Iterator<Item = u64>) -> Option<Answer<'_, R>> {
         self.asked.clear();
         self.asked.extend(values);
         let head = u64::from(question.plan) << 40 ^ u64::from(question.record) << 32 ^ u64::from(question.rule);
         let hash = self.asked.iter().fold(spread(head), |hash, value| mix(hash, *value));
         let at = (hash >> (64 - PLACES_BITS)) as usize;
-        self.last = (question, at);
+        (self.last, self.is_kept) = ((question, at), false);
         let place = self.places.get(at).filter(|place| place.batch == self.batch && place.question == question)?;
         let known = self.kept.get(place.first as usize..place.end as usize)?;
-        (known == self.asked).then_some(place.holds)
+        self.is_kept = known == self.asked;
+        let reason = (place.reason as usize).checked_sub(1).and_then(|at| self.reasons.get(at));
+        self.is_kept.then_some(match reason {
+            Some(reason) => Answer::Because(reason),
+            None if place.holds => Answer::Yes,
+            None => Answer::No,
+        })
     }
 
-    /// Remembers what came out of what was asked last.
-    pub(super) fn answer(&mut self, holds: bool) {
+    /// Remembers what came out of what was asked last, and says it again.
+    pub(super) fn answer(&mut self, holds: bool) -> bool {
         let (question, at) = self.last;
-        let Some(place) = self.places.get_mut(at).filter(|_| self.kept.len() + self.asked.len() <= MAX_KEPT) else { return };
-        let first = self.kept.len() as u32;
-        self.kept.extend_from_slice(&self.asked);
-        *place = Place { batch: self.batch, question, holds, first, end: self.kept.len() as u32 };
+        self.is_kept = self.kept.len() + self.asked.len() <= MAX_KEPT;
+        if let Some(place) = self.places.get_mut(at).filter(|_| self.is_kept) {
+            let first = self.kept.len() as u32;
+            self.kept.extend_from_slice(&self.asked);
+            *place = Place { batch: self.batch, question, holds, reason: 0, first, end: self.kept.len() as u32 };
+        }
+        holds
+    }
+
+    /// Remembers why the rule holds that was asked for last; that takes so many bytes.
+    pub(super) fn explain(&mut self, reason: &R, size: usize) {
+        let has_room = self.is_kept && self.size + size <= MAX_REASONS;
+        if let Some(place) = self.places.get_mut(self.last.1).filter(|_| has_room) {
+            self.size += size;
+            self.reasons.push(reason.clone());
+            place.reason = self.reasons.len() as u32;
+        }
     }
 }
 
@@ -77,18 +134,42 @@ mod tests {
 
     #[test]
     fn an_answer_is_known_to_the_same_question_over_the_same_values_in_the_same_batch() {
-        let mut verdicts = Verdicts::default();
+        let mut verdicts: Verdicts<&str> = Verdicts::default();
         let question = Question { plan: 1, record: 2, rule: 3 };
         let others = [Question { plan: 0, ..question }, Question { record: 0, ..question }, Question { rule: 0, ..question }];
-        for holds in [true, false, true] {
+        for (holds, answer) in [(true, Answer::Yes), (false, Answer::No), (true, Answer::Yes)] {
             verdicts.begin();
             assert_eq!(verdicts.ask(question, [4, 5].into_iter()), None);
-            verdicts.answer(holds);
-            assert_eq!(verdicts.ask(question, [4, 5].into_iter()), Some(holds));
+            assert_eq!(verdicts.answer(holds), holds);
+            assert_eq!(verdicts.ask(question, [4, 5].into_iter()), Some(answer));
             for values in [&[4][..], &[4, 5, 0], &[5, 4], &[]] {
                 assert_eq!(verdicts.ask(question, values.iter().copied()), None);
             }
             assert!(others.iter().all(|other| verdicts.ask(*other, [4, 5].into_iter()).is_none()));
         }
+    }
+
+    #[test]
+    fn a_reason_is_given_to_what_it_was_said_of_alone() {
+        let mut verdicts: Verdicts<&str> = Verdicts::default();
+        let question = Question { plan: 1, record: 2, rule: 3 };
+        for _ in 0..2 {
+            verdicts.begin();
+            for (value, reason, size) in [(4, "four", 1), (5, "five", MAX_REASONS), (6, "six", 1)] {
+                assert_eq!(verdicts.ask(question, [value].into_iter()), None);
+                verdicts.explain(&"too early", 0);
+                verdicts.answer(true);
+                verdicts.explain(&reason, size);
+            }
+            assert_eq!(verdicts.ask(question, [4].into_iter()), Some(Answer::Because(&"four")));
+            assert_eq!(verdicts.ask(question, [5].into_iter()), Some(Answer::Yes), "there was no room");
+            assert_eq!(verdicts.ask(question, [6].into_iter()), Some(Answer::Because(&"six")));
+        }
+        verdicts.kept.resize(MAX_KEPT, 0);
+        assert_eq!(verdicts.ask(question, [7].into_iter()), None);
+        verdicts.answer(true);
+        verdicts.explain(&"seven", 1);
+        assert_eq!(verdicts.ask(question, [7].into_iter()), None);
+        assert_eq!(verdicts.reasons, ["four", "six"]);
     }
 }

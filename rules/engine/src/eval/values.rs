@@ -98,6 +98,12 @@ impl Values {
         self.kept.get(told.first as usize..told.end as usize).unwrap_or_default()
     }
 
+    /// What the values of the event in hand tell one judge of one record.
+    pub(crate) fn triggers(&self, record: u8, judge: usize) -> impl Iterator<Item = u32> + Clone {
+        let own = self.event.iter().filter(move |find| find.record == record && usize::from(find.judge) == judge);
+        own.map(|find| find.trigger)
+    }
+
     /// Takes what a value told as something that the event in hand has.
     pub(crate) fn take(&mut self, told: Told) {
         let finds = self.kept.get(told.first as usize..told.end as usize).unwrap_or_default();
