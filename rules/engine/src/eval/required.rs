@@ -22,7 +22,10 @@ pub struct Required {
     chain: Chain,
 }
 
-/// Texts, folded, of which one is looked for: first for what all begin with.
+/// So few texts are looked for one by one: what they begin with alike is short, and may stand in many places.
+const FEW: usize = 2;
+
+/// Texts, folded, of which one is looked for: where there are more than a few, first for what all begin with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Texts {
     /// In order; none begins with another.
@@ -54,7 +57,7 @@ impl Texts {
     /// Whether one of them stands in a folded ASCII value.
     fn stand_in(&self, value: &[u8]) -> bool {
         let Some(first) = self.all.first().map(|text| text.as_bytes()) else { return false };
-        if self.common == 0 || self.all.len() == 1 {
+        if self.common == 0 || self.all.len() <= FEW {
             return self.all.iter().any(|text| beffroi_simd::find(value, text.as_bytes()).is_some());
         }
         let mut rest = value;
