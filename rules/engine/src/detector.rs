@@ -85,7 +85,7 @@ pub struct SigmaDetector {
     pub(crate) judges: Vec<Judge>,
     pub(crate) audit: AuditWays,
     /// Of the logsources that rules name.
-    ways: Ways,
+    ways: Ways<Logsource>,
     panics: AtomicU64,
     costs: Costs,
     /// Memory that judging uses again, one piece for each thread that judges at the same time.
@@ -102,7 +102,7 @@ pub(crate) struct Workspace {
     /// Events that it was used for.
     pub(crate) events: u64,
     /// Of other logsources.
-    ways: Ways,
+    ways: Ways<Logsource>,
 }
 
 /// Puts a rule set in force.

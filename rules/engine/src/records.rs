@@ -24,7 +24,7 @@ use crate::detector::CompileError;
 use crate::eval::{Builder, Choice, Frame, Judge, Program, Scratch, explain, fill_from_json, reference};
 use crate::limits::MAX_MATCHED_FIELDS;
 use crate::rule::RuleSet;
-use crate::ways::Way;
+use crate::ways::{Way, Ways};
 use crate::windows;
 
 pub use glance::{FlatText, Glance};
@@ -102,9 +102,8 @@ pub struct RecordJudge<'d> {
     detector: &'d RecordDetector,
     scratch: Scratch,
     frame: Frame<'static>,
-    routes: HashMap<String, Arc<Way>>,
-    /// Ways by the buckets that they go through: many logsources that no rule names have the same.
-    ways: HashMap<Vec<usize>, Arc<Way>>,
+    /// By what a view is known by.
+    ways: Ways<String>,
     sights: HashMap<String, Arc<Sight>>,
     key: String,
 }
@@ -156,8 +155,7 @@ impl RecordDetector {
             detector: self,
             scratch: Scratch::default(),
             frame: Frame::new(&self.program.names),
-            routes: HashMap::new(),
-            ways: HashMap::new(),
+            ways: Ways::default(),
             sights: HashMap::new(),
             key: String::new(),
         }
@@ -169,9 +167,9 @@ impl RecordDetector {
     }
 
     /// The buckets that are meant for one of these views.
-    fn accepting(&self, views: &[RecordView<'_>]) -> Vec<usize> {
-        let accepts = |place: &usize| views.iter().any(|view| self.buckets[*place].accepts(view));
-        (0..self.buckets.len()).filter(accepts).collect()
+    fn accepting(&self, views: &[RecordView<'_>]) -> Vec<u32> {
+        let accepts = |place: &u32| views.iter().any(|view| self.buckets[*place as usize].accepts(view));
+        (0..self.buckets.len() as u32).filter(accepts).collect()
     }
 
     fn matches(&self, (judge, choice): &(usize, Choice), frame: &Frame<'_>, scratch: &mut Scratch) -> Vec<u32> {
@@ -259,30 +257,23 @@ impl RecordJudge<'_> {
     fn route(&mut self, view: &RecordView<'_>) -> Arc<Way> {
         self.key.clear();
         view.write_key(&mut self.key);
-        if let Some(known) = self.routes.get(&self.key) {
+        if let Some(known) = self.ways.of(self.key.as_str()) {
             return Arc::clone(known);
         }
-        if self.routes.len() >= MAX_ROUTES {
-            self.routes.clear();
-        }
         let route = self.way(&[*view]);
-        self.routes.insert(self.key.clone(), Arc::clone(&route));
+        self.ways.put(self.key.clone(), &route);
         route
     }
 
     /// The way of what has these views.
     fn way(&mut self, views: &[RecordView<'_>]) -> Arc<Way> {
         let RecordDetector { program, judges, buckets, .. } = self.detector;
-        let places = self.detector.accepting(views);
-        if self.ways.len() >= MAX_WAYS {
-            self.ways.clear();
-        }
-        let through = |places: &[usize]| {
-            let buckets = places.iter().map(|place| &buckets[*place]);
+        self.ways.make_room(MAX_ROUTES, MAX_WAYS);
+        self.ways.through(self.detector.accepting(views), |places| {
+            let buckets = places.iter().map(|place| &buckets[*place as usize]);
             let rules = buckets.flat_map(|bucket| bucket.rules.iter().map(|rule| (bucket.judge, *rule)));
-            Arc::new(Way::new(program, judges, rules))
-        };
-        Arc::clone(self.ways.entry(places).or_insert_with_key(|places| through(places)))
+            Way::new(program, judges, rules)
+        })
     }
 }
 

@@ -1,6 +1,8 @@
 //! Where events go: which judges they are put before, which of their rules, and what those rules read.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use beffroi_schema::batch::{TextRef, ValueRef};
@@ -114,11 +116,48 @@ impl AuditWay {
 /// Ways of logsources that no rule names, kept by one thread: some services of log lines. Others are made again.
 const MAX_WAYS: usize = 64;
 
-/// Ways by logsource, and by the buckets that they lead through: logsources that no rule tells apart share one.
-#[derive(Default)]
-pub(crate) struct Ways {
-    by_logsource: HashMap<Logsource, Arc<Way>>,
+/// Ways by what names the source of an event, and by the buckets that they lead through: sources that no rule tells apart
+/// share one.
+pub(crate) struct Ways<K> {
+    by_source: HashMap<K, Arc<Way>>,
     by_buckets: HashMap<Vec<u32>, Arc<Way>>,
+}
+
+impl<K> Default for Ways<K> {
+    fn default() -> Self {
+        Self { by_source: HashMap::new(), by_buckets: HashMap::new() }
+    }
+}
+
+impl<K: Eq + Hash> Ways<K> {
+    /// The way of a source, if it is known.
+    pub(crate) fn of<Q: Eq + Hash + ?Sized>(&self, source: &Q) -> Option<&Arc<Way>>
+    where
+        K: Borrow<Q>,
+    {
+        self.by_source.get(source)
+    }
+
+    /// Remembers the way of a source.
+    pub(crate) fn put(&mut self, source: K, way: &Arc<Way>) {
+        self.by_source.insert(source, Arc::clone(way));
+    }
+
+    /// The way through these buckets, made where it is not known.
+    pub(crate) fn through(&mut self, buckets: Vec<u32>, make: impl FnOnce(&[u32]) -> Way) -> Arc<Way> {
+        let way = self.by_buckets.entry(buckets).or_insert_with_key(|buckets| Arc::new(make(buckets)));
+        Arc::clone(way)
+    }
+
+    /// Makes room for one more, so that there are at most so many sources and so many ways.
+    pub(crate) fn make_room(&mut self, sources: usize, ways: usize) {
+        if self.by_source.len() >= sources {
+            self.by_source.clear();
+        }
+        if self.by_buckets.len() >= ways {
+            self.by_buckets.clear();
+        }
+    }
 }
 
 /// What ways are made of.
@@ -129,7 +168,20 @@ pub(crate) struct Ground<'d> {
     pub(crate) buckets: &'d [Bucket],
 }
 
-impl Ways {
+impl Ground<'_> {
+    /// The buckets that take events of a logsource.
+    fn accepting(self, logsource: &Logsource) -> Vec<u32> {
+        (0..self.buckets.len() as u32).filter(|place| self.buckets[*place as usize].route.accepts(logsource)).collect()
+    }
+
+    fn way(self, through: &[u32]) -> Way {
+        let chosen = through.iter().map(|place| &self.buckets[*place as usize]);
+        let rules = chosen.flat_map(|bucket| bucket.rules.iter().map(|rule| (bucket.judge, *rule)));
+        Way::new(self.program, self.judges, rules)
+    }
+}
+
+impl Ways<Logsource> {
     /// The ways of all logsources that rules name, made before there is an event.
     pub(crate) fn of_rules<'r>(ground: Ground<'_>, rules: impl Iterator<Item = &'r RuleLogsource>) -> Self {
         let mut ways = Self::default();
@@ -140,9 +192,9 @@ impl Ways {
             if let (Some(category), Some(product)) = (category, product) {
                 let logsource = Logsource { category, product, service };
                 // Thousands of rules name some hundred logsources.
-                if !ways.by_logsource.contains_key(&logsource) {
-                    let through = through(ground, &logsource);
-                    ways.add(ground, &logsource, through);
+                if ways.of(&logsource).is_none() {
+                    let way = ways.through(ground.accepting(&logsource), |through| ground.way(through));
+                    ways.put(logsource, &way);
                 }
             }
         }
@@ -151,37 +203,16 @@ impl Ways {
 
     /// The way of a logsource: the one that `known` has, or its own.
     pub(crate) fn way(&mut self, known: &Self, ground: Ground<'_>, logsource: &Logsource) -> Arc<Way> {
-        let found = known.by_logsource.get(logsource).or_else(|| self.by_logsource.get(logsource));
-        if let Some(way) = found {
+        if let Some(way) = known.of(logsource).or_else(|| self.of(logsource)) {
             return way.clone();
         }
-        if self.by_logsource.len() >= MAX_WAYS {
-            *self = Self::default();
-        }
-        let through = through(ground, logsource);
-        if let Some(way) = known.by_buckets.get(&through) {
-            self.by_logsource.insert(logsource.clone(), way.clone());
-            return way.clone();
-        }
-        self.add(ground, logsource, through)
-    }
-
-    fn add(&mut self, ground: Ground<'_>, logsource: &Logsource, through: Vec<u32>) -> Arc<Way> {
-        let Ground { program, judges, buckets } = ground;
-        let make = |through: &Vec<u32>| {
-            let chosen = through.iter().map(|place| &buckets[*place as usize]);
-            let rules = chosen.flat_map(|bucket| bucket.rules.iter().map(|rule| (bucket.judge, *rule)));
-            Arc::new(Way::new(program, judges, rules))
-        };
-        let way = self.by_buckets.entry(through).or_insert_with_key(make).clone();
-        self.by_logsource.insert(logsource.clone(), way.clone());
+        self.make_room(MAX_WAYS, MAX_WAYS);
+        let through = ground.accepting(logsource);
+        let known = known.by_buckets.get(&through).cloned();
+        let way = known.unwrap_or_else(|| self.through(through, |through| ground.way(through)));
+        self.put(logsource.clone(), &way);
         way
     }
-}
-
-/// The buckets that take events of a logsource.
-fn through(ground: Ground<'_>, logsource: &Logsource) -> Vec<u32> {
-    (0..ground.buckets.len() as u32).filter(|place| ground.buckets[*place as usize].route.accepts(logsource)).collect()
 }
 
 #[cfg(test)]
