@@ -1,7 +1,7 @@
 //! What came out when rules were judged, by the values that they read: events of a batch repeat themselves, and a rule says
 //! the same of the same values.
 
-use crate::eval::{mix, spread};
+use crate::eval::{Kept, Span, Stamped, mix, spread};
 
 /// Which rule, and of what: the plan of the event, and the record that it is judged as.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -11,11 +11,8 @@ pub(super) struct Question {
     pub(super) rule: u32,
 }
 
-/// Places, as a power of two. The newest answer stays where two share one.
+/// Places, as a power of two.
 const PLACES_BITS: u32 = 13;
-/// Numbers that are kept of one batch.
-const MAX_KEPT: usize = 1 << 20;
-
 /// Bytes of what is said of matches that are kept of one batch.
 const MAX_REASONS: usize = 1 << 20;
 
@@ -33,56 +30,40 @@ pub(super) enum Answer<'v, R> {
 /// Answers of one batch.
 #[derive(Debug)]
 pub(super) struct Verdicts<R> {
-    /// From 1.
-    batch: u64,
-    places: Vec<Place>,
-    /// Values of all questions, one after the other.
-    kept: Vec<u64>,
-    /// What was asked last: its values, and where its answer belongs.
+    known: Stamped<Question, Verdict, PLACES_BITS>,
+    /// Values of all questions.
+    kept: Kept<u64>,
+    /// What was asked last: its values, its hash, and whether its answer is kept.
     asked: Vec<u64>,
-    last: (Question, usize),
-    /// That place has its answer.
+    last: (Question, u64),
     is_kept: bool,
     reasons: Vec<R>,
     /// Bytes of them all.
     size: usize,
 }
 
-impl<R> Default for Verdicts<R> {
-    fn default() -> Self {
-        Self {
-            batch: 0,
-            places: Vec::new(),
-            kept: Vec::new(),
-            asked: Vec::new(),
-            last: (Question::default(), 0),
-            is_kept: false,
-            reasons: Vec::new(),
-            size: 0,
-        }
-    }
-}
-
 #[derive(Debug, Clone, Copy, Default)]
-struct Place {
-    batch: u64,
-    question: Question,
+struct Verdict {
     holds: bool,
     /// Which of the reasons is its, from 1.
     reason: u32,
-    /// Its values, in `kept`.
-    first: u32,
-    end: u32,
+    values: Span,
+}
+
+impl<R> Default for Verdicts<R> {
+    fn default() -> Self {
+        let (known, kept, asked, reasons) = (Stamped::default(), Kept::default(), Vec::new(), Vec::new());
+        Self { known, kept, asked, last: (Question::default(), 0), is_kept: false, reasons, size: 0 }
+    }
 }
 
 impl<R: Clone> Verdicts<R> {
     /// Forgets all, for the next batch.
     pub(super) fn begin(&mut self) {
-        self.batch += 1;
-        self.kept.clear();
+        self.known.begin();
+        self.kept.begin();
         self.reasons.clear();
         self.size = 0;
-        self.places.resize(1 << PLACES_BITS, Place::default());
     }
 
     /// Whether a rule holds over these values, if that is known.
@@ -92,38 +73,34 @@ impl<R: Clone> Verdicts<R> {
         self.asked.extend(values);
         let head = u64::from(question.plan) << 40 ^ u64::from(question.record) << 32 ^ u64::from(question.rule);
         let hash = self.asked.iter().fold(spread(head), |hash, value| mix(hash, *value));
-        let at = (hash >> (64 - PLACES_BITS)) as usize;
-        (self.last, self.is_kept) = ((question, at), false);
-        let place = self.places.get(at).filter(|place| place.batch == self.batch && place.question == question)?;
-        let known = self.kept.get(place.first as usize..place.end as usize)?;
-        self.is_kept = known == self.asked;
-        let reason = (place.reason as usize).checked_sub(1).and_then(|at| self.reasons.get(at));
+        (self.last, self.is_kept) = ((question, hash), false);
+        let verdict = self.known.get(hash, question)?;
+        self.is_kept = self.kept.get(verdict.values) == self.asked;
+        let reason = (verdict.reason as usize).checked_sub(1).and_then(|at| self.reasons.get(at));
         self.is_kept.then_some(match reason {
             Some(reason) => Answer::Because(reason),
-            None if place.holds => Answer::Yes,
+            None if verdict.holds => Answer::Yes,
             None => Answer::No,
         })
     }
 
     /// Remembers what came out of what was asked last, and says it again.
     pub(super) fn answer(&mut self, holds: bool) -> bool {
-        let (question, at) = self.last;
-        self.is_kept = self.kept.len() + self.asked.len() <= MAX_KEPT;
-        if let Some(place) = self.places.get_mut(at).filter(|_| self.is_kept) {
-            let first = self.kept.len() as u32;
-            self.kept.extend_from_slice(&self.asked);
-            *place = Place { batch: self.batch, question, holds, reason: 0, first, end: self.kept.len() as u32 };
-        }
+        let (question, hash) = self.last;
+        let values = self.kept.put(&self.asked);
+        self.is_kept = values.is_some();
+        values.into_iter().for_each(|values| self.known.put(hash, question, Verdict { holds, reason: 0, values }));
         holds
     }
 
     /// Remembers why the rule holds that was asked for last; that takes so many bytes.
     pub(super) fn explain(&mut self, reason: &R, size: usize) {
         let has_room = self.is_kept && self.size + size <= MAX_REASONS;
-        if let Some(place) = self.places.get_mut(self.last.1).filter(|_| has_room) {
+        let (question, hash) = self.last;
+        if let Some(verdict) = self.known.get_mut(hash, question).filter(|_| has_room) {
             self.size += size;
             self.reasons.push(reason.clone());
-            place.reason = self.reasons.len() as u32;
+            verdict.reason = self.reasons.len() as u32;
         }
     }
 }
@@ -165,7 +142,7 @@ mod tests {
             assert_eq!(verdicts.ask(question, [5].into_iter()), Some(Answer::Yes), "there was no room");
             assert_eq!(verdicts.ask(question, [6].into_iter()), Some(Answer::Because(&"six")));
         }
-        verdicts.kept.resize(MAX_KEPT, 0);
+        while verdicts.kept.put(&[0; 1]).is_some() {}
         assert_eq!(verdicts.ask(question, [7].into_iter()), None);
         verdicts.answer(true);
         verdicts.explain(&"seven", 1);

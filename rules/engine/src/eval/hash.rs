@@ -16,12 +16,6 @@ pub(crate) fn mix(hash: u64, word: u64) -> u64 {
     spread(hash.rotate_left(29) ^ word)
 }
 
-/// The place of a word among two to the power of so many.
-#[inline]
-pub(crate) fn place(word: u64, bits: u32) -> usize {
-    (spread(word) >> (64 - bits)) as usize
-}
-
 /// A hash of bytes; its upper bits are the better ones. Two words are taken in by one multiplication, whose halves are
 /// joined.
 pub(crate) fn hash(bytes: &[u8]) -> u64 {

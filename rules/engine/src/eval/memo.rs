@@ -6,8 +6,9 @@
 
 use std::ops::Range;
 
-use super::hash::{self, hash, spread};
+use super::hash::{hash, spread};
 use super::program::AtomId;
+use super::stamped::{Kept, Span, Stamped};
 
 /// Places, each of one value in one scan.
 const PLACES: usize = 4_096;
@@ -114,110 +115,69 @@ fn keep<T: Copy>(all: &mut Vec<T>, items: &[T]) -> Range<u32> {
     start..all.len() as u32
 }
 
-/// Places of [`Dictionary`], as a power of two.
-const STRINGS_BITS: u32 = 12;
-/// Finds that are kept of one batch: its strings have one in a hundred values or so; strings made of nothing but finds are
-/// searched each time.
-const MAX_KEPT: usize = 1 << 20;
+/// Places of [`Dictionary`] and of [`Held`], as a power of two.
+const PLACES_BITS: u32 = 12;
 
-/// What scans found in the strings of the batch in hand. The newest stays where two share a place.
+/// What scans found in the strings of the batch in hand.
 #[derive(Debug, Default)]
 pub(crate) struct Dictionary {
-    /// From 1; it begins anew after four thousand million batches, and then all is wiped.
-    batch: u32,
-    places: Vec<Searched>,
-    /// What was found, one string after the other.
-    triggers: Vec<u32>,
-}
-
-/// Scans that looked into a string, and where their finds are.
-#[derive(Debug, Clone, Copy, Default)]
-struct Searched {
-    batch: u32,
-    scans: (u32, u32),
-    string: u32,
-    first: u32,
-    end: u32,
+    /// By the numbers of the scans and of the string.
+    known: Stamped<[u32; 3], Span, PLACES_BITS>,
+    triggers: Kept<u32>,
 }
 
 impl Dictionary {
     /// Forgets all, for the next batch.
     pub(crate) fn begin(&mut self) {
-        self.triggers.clear();
-        self.places.resize(1 << STRINGS_BITS, Searched::default());
-        self.batch = self.batch.checked_add(1).unwrap_or_else(|| {
-            self.places.fill(Searched::default());
-            1
-        });
+        self.known.begin();
+        self.triggers.begin();
     }
 
     #[inline]
-    fn place(scans: (u32, u32), string: u32) -> usize {
+    fn hash(scans: (u32, u32), string: u32) -> u64 {
         let scans = u64::from(scans.0) << 32 | u64::from(scans.1);
-        hash::place(spread(scans) ^ u64::from(string), STRINGS_BITS)
+        spread(spread(scans) ^ u64::from(string))
     }
 
     /// What is found in a string, if that is known.
     #[inline]
     pub(crate) fn find(&self, scans: (u32, u32), string: u32) -> Option<&[u32]> {
-        let known = self.places.get(Self::place(scans, string))?;
-        let is_it = (known.batch, known.scans, known.string) == (self.batch, scans, string);
-        if is_it { self.triggers.get(known.first as usize..known.end as usize) } else { None }
+        let span = self.known.get(Self::hash(scans, string), [scans.0, scans.1, string])?;
+        Some(self.triggers.get(span))
     }
 
-    /// Keeps what was found.
+    /// Keeps what was found. Strings made of nothing but finds are searched each time.
     pub(crate) fn keep(&mut self, scans: (u32, u32), string: u32, triggers: &[u32]) {
-        let first = self.triggers.len() as u32;
-        if self.triggers.len() + triggers.len() > MAX_KEPT {
-            return;
-        }
-        self.triggers.extend_from_slice(triggers);
-        let end = self.triggers.len() as u32;
-        if let Some(place) = self.places.get_mut(Self::place(scans, string)) {
-            *place = Searched { batch: self.batch, scans, string, first, end };
-        }
+        let Some(span) = self.triggers.put(triggers) else { return };
+        self.known.put(Self::hash(scans, string), [scans.0, scans.1, string], span);
     }
 }
 
-/// Places of [`Held`], as a power of two.
-const HELD_BITS: u32 = 12;
-
-/// Which atoms hold of which strings of the batch in hand. The newest stays where two share a place.
+/// Which atoms hold of which strings of the batch in hand.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
-    /// From 1; it begins anew after four thousand million batches, and then all is wiped.
-    batch: u32,
-    /// Batch, atom and string, and what came out.
-    places: Vec<([u32; 3], bool)>,
-}
+pub(crate) struct Held(Stamped<[u32; 2], bool, PLACES_BITS>);
 
 impl Held {
     /// Forgets all, for the next batch.
     pub(crate) fn begin(&mut self) {
-        self.places.resize(1 << HELD_BITS, ([0; 3], false));
-        self.batch = self.batch.checked_add(1).unwrap_or_else(|| {
-            self.places.fill(([0; 3], false));
-            1
-        });
+        self.0.begin();
     }
 
     #[inline]
-    fn place(atom: AtomId, string: u32) -> usize {
-        hash::place(u64::from(atom.0) << 32 | u64::from(string), HELD_BITS)
+    fn hash(atom: AtomId, string: u32) -> u64 {
+        spread(u64::from(atom.0) << 32 | u64::from(string))
     }
 
     /// Whether an atom holds of a string, if that is known.
     #[inline]
     pub(crate) fn get(&self, atom: AtomId, string: u32) -> Option<bool> {
-        let (known, held) = self.places.get(Self::place(atom, string))?;
-        (*known == [self.batch, atom.0, string]).then_some(*held)
+        self.0.get(Self::hash(atom, string), [atom.0, string])
     }
 
     /// Remembers it.
     #[inline]
     pub(crate) fn put(&mut self, atom: AtomId, string: u32, held: bool) {
-        let known = [self.batch, atom.0, string];
-        self.places.get_mut(Self::place(atom, string)).into_iter().for_each(|place| *place = (known, held));
+        self.0.put(Self::hash(atom, string), [atom.0, string], held);
     }
 }
 
@@ -237,9 +197,6 @@ mod tests {
                 assert_eq!(dictionary.find(scans, 5), None);
             }
         }
-        dictionary.batch = u32::MAX;
-        dictionary.begin();
-        assert_eq!((dictionary.batch, dictionary.find((1, 0), 4)), (1, None));
     }
 
     #[test]
@@ -253,9 +210,6 @@ mod tests {
                 assert_eq!(held.get(AtomId(atom), string), Some(batch == 1));
             }
         }
-        held.batch = u32::MAX;
-        held.begin();
-        assert_eq!((held.batch, held.get(AtomId(7), 7)), (1, None));
     }
 
     #[test]
