@@ -95,6 +95,8 @@ struct Parts<'a> {
 
 /// Bytes of a body for each string, roughly; few bodies have less.
 const BYTES_A_STRING: usize = 32;
+/// Bytes of an event for each value, roughly.
+const BYTES_A_VALUE: usize = 2;
 
 impl<'a> Parts<'a> {
     fn of(raw: &'a [u8]) -> Result<Self, BatchError> {
@@ -166,6 +168,11 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// Bytes of messages.
+fn size(messages: &[&[u8]]) -> usize {
+    messages.iter().map(|message| message.len()).sum()
+}
+
 fn message<M: Message + Default>(bytes: &[u8]) -> Result<M, BatchError> {
     M::decode(bytes).map_err(|error| BatchError::Malformed(error.to_string()))
 }
@@ -207,8 +214,8 @@ impl Opener {
             lists: Vec::with_capacity(parts.lists.len()),
             shapes: Vec::with_capacity(parts.shapes.len()),
             rows: Vec::with_capacity(parts.events.len()),
-            values: Vec::new(),
-            listed: Vec::new(),
+            values: Vec::with_capacity((size(&parts.events) / BYTES_A_VALUE).min(MAX_VALUES)),
+            listed: Vec::with_capacity(size(&parts.lists).min(MAX_VALUES)),
             numbers: Vec::new(),
             fields: 0,
             bounds: Vec::with_capacity(parts.shapes.len()),

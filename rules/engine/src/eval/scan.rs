@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use beffroi_simd as simd;
+use beffroi_simd::{self as simd, Chunk};
 
 use super::filter::{Filter, GRAM};
 use super::forms::{Form, Forms};
@@ -148,15 +148,32 @@ impl Pairs {
     }
 
     fn each_of_few(&self, value: &[u8], mut tell: impl FnMut(usize, u32)) {
-        for start in (0..value.len()).step_by(simd::WIDTH) {
-            let (here, behind) = (simd::at(value, start), simd::at(value, start + 1));
-            for pair in &self.few {
-                let mut places = here.equal(pair[0]) & behind.equal(pair[1]);
-                while places != 0 {
-                    let at = start + places.trailing_zeros() as usize;
-                    self.table.find(key(gram::<2>(pair))).for_each(|number| tell(at, number));
-                    places &= places - 1;
-                }
+        // As many bytes of each as there are pairs.
+        let (Some((_, front)), Some((_, back))) = (value.split_last(), value.split_first()) else { return };
+        let chunks = front.as_chunks::<{ simd::WIDTH }>().0.iter().zip(back.as_chunks::<{ simd::WIDTH }>().0);
+        let seen = chunks.len() * simd::WIDTH;
+        chunks.enumerate().for_each(|(number, (here, behind))| {
+            self.tell_few((number * simd::WIDTH, 0), [Chunk::of(here), Chunk::of(behind)], &mut tell);
+        });
+        let start = front.len().saturating_sub(simd::WIDTH);
+        match (front.last_chunk(), back.last_chunk()) {
+            _ if seen == front.len() => {}
+            (Some(here), Some(behind)) => {
+                self.tell_few((start, seen - start), [Chunk::of(here), Chunk::of(behind)], &mut tell);
+            }
+            _ => self.tell_few((0, 0), [simd::at(front, 0), simd::at(back, 0)], &mut tell),
+        }
+    }
+
+    /// Tells where a text may stand in one chunk, from one of its places on.
+    #[inline(always)]
+    fn tell_few(&self, (start, first): (usize, usize), [here, behind]: [Chunk; 2], tell: &mut impl FnMut(usize, u32)) {
+        for pair in &self.few {
+            let mut places = (here.equal(pair[0]) & behind.equal(pair[1])) >> first << first;
+            while places != 0 {
+                let at = start + places.trailing_zeros() as usize;
+                self.table.find(key(gram::<2>(pair))).for_each(|number| tell(at, number));
+                places &= places - 1;
             }
         }
     }
