@@ -1,27 +1,26 @@
-//! Flat JSON objects, known by a look at their text: most records of log forwarders are flat, and nearly all of them match
-//! no rule, so a tree that is thrown away at once is most of what reading them would cost.
+//! JSON objects known by a look at their text: nearly all records match no rule, so a tree that is thrown away at once is
+//! most of what reading them would cost. Flat ones are taken as they stand there; trees of the event log are written flat.
 //!
-//! A look takes only what is plain beyond doubt: valid text, every name once, every value a text, a list of one text, a
-//! whole number, a truth or null. Of everything else it says nothing, and the record is read as a tree. What it takes is seen by rules exactly
-//! as [`crate::json`] would read it.
+//! A look takes only what is plain beyond doubt: valid text, every name once, every value of a flat record a text, a list of
+//! one text, a whole number, a truth or null. Of everything else it says nothing, and the record is read as a tree. What it
+//! takes is seen by rules exactly as [`crate::json`] would read it.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
+use beffroi_engine::eval::Reader;
 use beffroi_engine::{FlatText, windows};
 use beffroi_schema::json::parse_time;
-use memchr::memchr2;
 use serde_json::{Map, Value as Json};
 
 use crate::format::Format;
-use crate::json::TIMES;
+use crate::json::{TIMES, created_us};
+use crate::members::{Member, Members};
 use crate::parse::Options;
+use crate::plain::{Scalar, elements, join, members, one};
 use crate::record::View;
+use crate::tree::Tree;
 
-/// Members that are looked at: records of the event log have some dozens.
-const MAX_MEMBERS: usize = 256;
-/// Places of the table of names: a power of two, at most a quarter full.
-const SLOTS: usize = 1_024;
 /// Views that are remembered by what they depend on. Files have some dozens; a hostile one begins anew.
 const MAX_KNOWN: usize = 1_024;
 /// What the views of a Windows event depend on.
@@ -29,28 +28,31 @@ const OF_VIEWS: [&str; 3] = ["Channel", "EventID", "EventType"];
 
 /// Looks at the records of one block.
 pub(crate) struct Looker {
-    members: Vec<Member>,
-    /// By hash of a name: in which record it was seen, and which member it is.
-    table: Vec<(u32, u16)>,
-    record: u32,
+    members: Members,
+    tree: Tree,
+    /// The tree in hand, written flat.
+    written: Vec<u8>,
     views: HashMap<Vec<u8>, Vec<View>>,
     key: Vec<u8>,
     named: Option<Vec<View>>,
     is_own: bool,
 }
 
-/// Where a member's name and value stand; quotes belong to the value and not to the name.
-struct Member {
-    name: Range<usize>,
-    value: Range<usize>,
-}
-
-/// A flat record that was looked at.
+/// A record that was looked at, flat.
 pub struct Flat<'a> {
-    looker: &'a Looker,
+    members: &'a Members,
     text: &'a [u8],
     views: &'a [View],
-    is_windows: bool,
+    form: Form<'a>,
+}
+
+/// How a record was written before it was flat.
+#[derive(Clone, Copy)]
+enum Form<'a> {
+    /// As it is.
+    Flat { is_windows: bool },
+    /// As a tree of the event log; what it says of its time.
+    Tree(Option<&'a [u8]>),
 }
 
 impl Flat<'_> {
@@ -61,24 +63,29 @@ impl Flat<'_> {
 
     /// As the engine takes it.
     pub fn text(&self) -> FlatText<'_> {
-        let renamed = if self.is_windows { &windows::OF_FORWARDERS[..] } else { &[] };
-        FlatText { text: self.text, renamed }
+        let is_forwarded = matches!(self.form, Form::Flat { is_windows: true });
+        FlatText { text: self.text, renamed: if is_forwarded { &windows::OF_FORWARDERS } else { &[] } }
     }
 
     /// When it happened, microseconds since 1970, where it says so.
     pub fn time_us(&self) -> Option<i64> {
-        let value = |name: &&str| Some(&self.text[self.looker.find(self.text, name)?.value.clone()]);
-        let parsed = TIMES.iter().filter_map(value).filter_map(|value| serde_json::from_slice::<Json>(value).ok());
-        parsed.filter_map(|value| parse_time(&value)).next()
+        let read = |value: &[u8]| serde_json::from_slice::<Json>(value).ok();
+        match self.form {
+            Form::Tree(created) => created_us(&read(created?)?),
+            Form::Flat { .. } => {
+                let values = TIMES.iter().filter_map(|name| read(self.members.value(self.text, name)?));
+                values.filter_map(|value| parse_time(&value)).next()
+            }
+        }
     }
 }
 
 impl Looker {
     pub(crate) fn new(options: &Options) -> Self {
         Self {
-            members: Vec::new(),
-            table: vec![(0, 0); SLOTS],
-            record: 0,
+            members: Members::new(),
+            tree: Tree::default(),
+            written: Vec::new(),
             views: HashMap::new(),
             key: Vec::new(),
             named: options.logsource.clone().map(|view| vec![view]),
@@ -91,91 +98,88 @@ impl Looker {
         if self.is_own || !is_plain(text) {
             return None;
         }
-        self.read(text)?;
-        let has = |name: &str| self.find(text, name).is_some();
-        let is_own = has("category") || has("product");
-        let is_windows = self.find(text, "Channel").is_some_and(|member| text[member.value.start] == b'"');
-        let is_other_windows = has("event_data") || has("log_name");
-        let is_respelled = is_windows && self.members.iter().any(|member| text[member.name.clone()].contains(&b' '));
+        if self.read(text).is_some() { self.look_at_flat(text) } else { self.look_at_tree(text) }
+    }
+
+    fn look_at_flat<'a>(&'a mut self, text: &'a [u8]) -> Option<Flat<'a>> {
+        let value = |name: &str| self.members.value(text, name);
+        let is_own = value("category").or(value("product")).is_some();
+        let is_windows = value("Channel").is_some_and(|value| value[0] == b'"');
+        let is_other_windows = value("event_data").or(value("log_name")).is_some();
+        let is_respelled = is_windows && self.members.list().iter().any(|member| text[member.name.clone()].contains(&b' '));
         if is_other_windows || is_respelled || (is_own && self.named.is_none()) {
             return None;
         }
-        if self.named.is_none() && is_windows {
+        if is_windows {
             self.know_views(text)?;
         }
-        let views = match &self.named {
-            Some(named) => named,
-            None if is_windows => self.views.get(&self.key)?,
-            None => &[][..],
-        };
-        Some(Flat { looker: self, text, views, is_windows })
+        let views = if is_windows || self.named.is_some() { self.known_views()? } else { &[] };
+        Some(Flat { members: &self.members, text, views, form: Form::Flat { is_windows } })
+    }
+
+    fn look_at_tree<'a>(&'a mut self, text: &'a [u8]) -> Option<Flat<'a>> {
+        let mut written = std::mem::take(&mut self.written);
+        let known = self.write_flat(text, &mut written).and_then(|()| self.know_views(&written));
+        self.written = written;
+        known?;
+        let created = self.tree.created.clone().map(|at| &text[at]);
+        Some(Flat { members: &self.members, text: &self.written, views: self.known_views()?, form: Form::Tree(created) })
+    }
+
+    /// Writes a tree as a flat object, and finds the members of that.
+    fn write_flat(&mut self, text: &[u8], out: &mut Vec<u8>) -> Option<()> {
+        let Self { tree, members, .. } = self;
+        tree.read(text)?;
+        members.begin()?;
+        out.clear();
+        tree.each(text, |name, value| {
+            out.extend_from_slice(if out.is_empty() { b"{\"" } else { b",\"" });
+            let start = out.len();
+            out.extend_from_slice(name);
+            let name = start..out.len();
+            out.extend_from_slice(b"\":");
+            let start = out.len();
+            match value {
+                Scalar::One(at) => out.extend_from_slice(&text[at.clone()]),
+                Scalar::List(at) => join(text, at.clone(), out)?,
+                Scalar::Nothing => return None,
+            }
+            members.add(out, Member { name, value: start..out.len() })
+        })?;
+        out.push(b'}');
+        (!members.list().is_empty()).then_some(())
     }
 
     /// Finds the members of an object.
     fn read(&mut self, text: &[u8]) -> Option<()> {
-        self.members.clear();
-        self.record = self.record.checked_add(1)?;
-        let mut cursor = Cursor { text, at: 0 };
-        cursor.take(b'{')?;
-        loop {
-            cursor.take(b'"')?;
-            let name = cursor.name()?;
-            cursor.take(b':')?;
-            let value = cursor.value()?;
-            self.add(text, Member { name, value })?;
-            match cursor.next()? {
-                b',' => {}
-                b'}' => break,
-                _ => return None,
-            }
-        }
-        cursor.next().is_none().then_some(())
+        let found = &mut self.members;
+        found.begin()?;
+        let mut reader = Reader::new(text);
+        members(&mut reader, |reader, name| found.add(text, Member { name, value: value(reader)? }))?;
+        (reader.peek().is_none() && !found.list().is_empty()).then_some(())
     }
 
-    /// None where the name was there already.
-    fn add(&mut self, text: &[u8], member: Member) -> Option<()> {
-        let slot = self.slot(text, &text[member.name.clone()])?;
-        if self.table[slot].0 == self.record || self.members.len() >= MAX_MEMBERS {
-            return None;
-        }
-        self.table[slot] = (self.record, self.members.len() as u16);
-        self.members.push(member);
-        Some(())
+    fn known_views(&self) -> Option<&[View]> {
+        self.named.as_ref().or_else(|| self.views.get(&self.key)).map(Vec::as_slice)
     }
 
-    fn find(&self, text: &[u8], name: &str) -> Option<&Member> {
-        let (record, member) = self.table[self.slot(text, name.as_bytes())?];
-        if record == self.record { self.members.get(usize::from(member)) } else { None }
-    }
-
-    /// Where a name stands in the table, or would.
-    fn slot(&self, text: &[u8], name: &[u8]) -> Option<usize> {
-        let first = hash(name);
-        let is_it = |slot: &usize| {
-            let (record, member) = self.table[*slot];
-            record != self.record
-                || self.members.get(usize::from(member)).is_some_and(|member| text[member.name.clone()] == *name)
-        };
-        (0..SLOTS).map(|step| (first + step) % SLOTS).find(is_it)
-    }
-
-    /// Makes sure that the views of this event stand in `views` under `key`.
+    /// Makes sure that the views of this event of Windows stand in `views` under `key`, where they are not named.
     fn know_views(&mut self, text: &[u8]) -> Option<()> {
-        let mut key = std::mem::take(&mut self.key);
-        key.clear();
-        for name in OF_VIEWS {
-            let value = self.find(text, name).map_or(&[][..], |member| &text[member.value.clone()]);
-            key.extend_from_slice(value);
-            key.push(0);
+        if self.named.is_some() {
+            return Some(());
         }
-        self.key = key;
+        self.key.clear();
+        for name in OF_VIEWS {
+            self.key.extend_from_slice(self.members.value(text, name).unwrap_or_default());
+            self.key.push(0);
+        }
         if self.views.contains_key(&self.key) {
             return Some(());
         }
         let mut fields = Map::new();
         for name in OF_VIEWS {
-            if let Some(member) = self.find(text, name) {
-                fields.insert(name.into(), serde_json::from_slice(&text[member.value.clone()]).ok()?);
+            if let Some(value) = self.members.value(text, name) {
+                fields.insert(name.into(), serde_json::from_slice(value).ok()?);
             }
         }
         if self.views.len() >= MAX_KNOWN {
@@ -186,112 +190,30 @@ impl Looker {
     }
 }
 
+/// The value of a member of a flat object; none where it is not plain.
+fn value(reader: &mut Reader<'_>) -> Option<Range<usize>> {
+    if reader.peek()? != b'[' {
+        return one(reader);
+    }
+    let (start, mut texts) = (reader.at(), 0);
+    elements(reader, |reader| {
+        texts += 1;
+        (reader.peek()? == b'"').then_some(())?;
+        one(reader).map(drop)
+    })?;
+    (texts == 1).then(|| start..reader.at())
+}
+
 /// Text without control characters.
 fn is_plain(text: &[u8]) -> bool {
     text.iter().fold(true, |is_plain, byte| is_plain & (*byte >= b' ')) && std::str::from_utf8(text).is_ok()
-}
-
-/// A place for a name, from its length and both its ends.
-fn hash(name: &[u8]) -> usize {
-    let word = |bytes: &[u8]| bytes.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
-    let (head, tail) = (&name[..name.len().min(8)], &name[name.len().saturating_sub(8)..]);
-    let mixed = (word(head) ^ word(tail).rotate_left(29) ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 54) as usize % SLOTS
-}
-
-/// A place in a text.
-struct Cursor<'a> {
-    text: &'a [u8],
-    at: usize,
-}
-
-impl Cursor<'_> {
-    /// The next byte that is no blank. Other white space was ruled out.
-    fn next(&mut self) -> Option<u8> {
-        while self.text.get(self.at) == Some(&b' ') {
-            self.at += 1;
-        }
-        let byte = self.text.get(self.at).copied();
-        self.at += 1;
-        byte
-    }
-
-    fn take(&mut self, wanted: u8) -> Option<()> {
-        (self.next()? == wanted).then_some(())
-    }
-
-    /// A name whose opening quote was read; none where it holds escapes.
-    fn name(&mut self) -> Option<Range<usize>> {
-        let start = self.at;
-        let end = start + memchr2(b'"', b'\\', self.text.get(start..)?)?;
-        self.at = end + 1;
-        (self.text[end] == b'"').then_some(start..end)
-    }
-
-    fn value(&mut self) -> Option<Range<usize>> {
-        let first = self.next()?;
-        let start = self.at - 1;
-        match first {
-            b'"' => self.string()?,
-            b'[' => {
-                self.take(b'"')?;
-                self.string()?;
-                self.take(b']')?;
-            }
-            _ => self.word(start)?,
-        }
-        Some(start..self.at)
-    }
-
-    /// Passes over a number or name that begins at a place.
-    fn word(&mut self, start: usize) -> Option<()> {
-        let ends = |byte: &u8| matches!(byte, b',' | b'}' | b' ');
-        self.at = start + self.text[start..].iter().position(ends)?;
-        let word = &self.text[start..self.at];
-        (matches!(word, b"null" | b"true" | b"false") || is_whole_number(word)).then_some(())
-    }
-
-    /// Passes over a string whose opening quote was read, if a reader of JSON would.
-    fn string(&mut self) -> Option<()> {
-        loop {
-            let at = self.at + memchr2(b'"', b'\\', self.text.get(self.at..)?)?;
-            if self.text[at] == b'"' {
-                self.at = at + 1;
-                return Some(());
-            }
-            self.at = at + escape_length(&self.text[at..])?;
-        }
-    }
-}
-
-/// Length of an escape; none for half of a surrogate pair, which a look leaves to others.
-fn escape_length(text: &[u8]) -> Option<usize> {
-    match text.get(1)? {
-        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
-        b'u' => {
-            let digits = text.get(2..6)?;
-            (digits.iter().all(u8::is_ascii_hexdigit) && !digits[0].eq_ignore_ascii_case(&b'd')).then_some(6)
-        }
-        _ => None,
-    }
-}
-
-/// A number that everybody reads alike: whole, and of 64 bits.
-fn is_whole_number(word: &[u8]) -> bool {
-    let digits = word.strip_prefix(b"-").unwrap_or(word);
-    let is_written_so = digits.iter().all(u8::is_ascii_digit) && (digits.first() != Some(&b'0') || word == b"0");
-    // Eighteen digits always fit; longer ones are masks, such as the event log's keywords.
-    is_written_so && !digits.is_empty() && (digits.len() <= 18 || fits_64_bits(word))
-}
-
-fn fits_64_bits(word: &[u8]) -> bool {
-    std::str::from_utf8(word).is_ok_and(|word| word.parse::<i64>().is_ok() || word.parse::<u64>().is_ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::json;
+    use crate::members::MAX_MEMBERS;
     use crate::record::Record;
     use crate::trouble::Troubles;
     use beffroi_engine::{Glance, RecordDetector, RecordView, RuleSet};

@@ -75,9 +75,13 @@ fn is_windows(object: &Map<String, Json>) -> bool {
 fn windows_time(object: &Map<String, Json>) -> Option<i64> {
     let inner = object.get("Event").and_then(Json::as_object).unwrap_or(object);
     let created = inner.get("System").and_then(|system| system.get("TimeCreated"));
-    let attribute = created.and_then(|created| created.pointer("/#attributes/SystemTime").or(created.get("SystemTime")));
-    let found = attribute.or(created).and_then(parse_time);
-    found.or_else(|| TIMES.iter().find_map(|name| parse_time(inner.get(*name)?)))
+    created.and_then(created_us).or_else(|| TIMES.iter().find_map(|name| parse_time(inner.get(*name)?)))
+}
+
+/// What the System block says of the time: an attribute of it, or itself.
+pub(crate) fn created_us(created: &Json) -> Option<i64> {
+    let attribute = created.pointer("/#attributes/SystemTime").or(created.get("SystemTime"));
+    parse_time(attribute.unwrap_or(created))
 }
 
 /// What [`windows::flatten`] gives. Most events of forwarders are flat already and are not copied.

@@ -31,12 +31,15 @@ mod input;
 mod json;
 pub mod limits;
 mod log_line;
+mod members;
 mod own;
 mod parse;
+mod plain;
 mod read;
 mod record;
 mod split;
 mod syscalls;
+mod tree;
 mod trouble;
 
 pub use block::Block;

@@ -60,7 +60,7 @@ fn fill<'a>(
     search: &mut Search<'_>,
     text: &'a [u8],
 ) -> Result<bool, TextError> {
-    let mut reader = Reader { text, at: 0, is_odd: false };
+    let mut reader = Reader::new(text);
     reader.expect(b'{', "it does not begin with a brace")?;
     if reader.peek() == Some(b'}') {
         reader.at += 1;

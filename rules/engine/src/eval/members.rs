@@ -162,7 +162,7 @@ impl Reading<'_, '_, '_> {
             return Ok(Some(last));
         }
         let seen = self.value(field, wants(field))?;
-        let is_last = match self.reader.next() {
+        let is_last = match self.reader.take() {
             Some(b',') => false,
             Some(b'}') => true,
             _ => return self.reader.wrong("a comma or brace is missing"),

@@ -114,7 +114,7 @@ impl Names {
     }
 
     /// A hash of a name, whose upper bits are the better ones.
-    pub(crate) fn hash(name: &[u8]) -> u64 {
+    pub fn hash(name: &[u8]) -> u64 {
         Ends::of(name).hash()
     }
 

@@ -11,7 +11,7 @@ const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
 
 /// What stands in a string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// No escapes.
     Plain,
     /// Escapes of one letter.

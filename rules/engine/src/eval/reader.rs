@@ -13,8 +13,8 @@ pub struct TextError {
     left: usize,
 }
 
-/// Where reading stands.
-pub(crate) struct Reader<'a> {
+/// Where reading stands. Names what is wrong only where it stops: what it passes over need not be JSON in every detail.
+pub struct Reader<'a> {
     pub(crate) text: &'a [u8],
     pub(crate) at: usize,
     /// Some string had an escape that stands for something longer than a letter, or for nothing.
@@ -22,6 +22,16 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// Before the first byte of a text.
+    pub fn new(text: &'a [u8]) -> Self {
+        Self { text, at: 0, is_odd: false }
+    }
+
+    /// How many bytes stand before it.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
     #[cold]
     pub(crate) fn wrong<T>(&self, what: &'static str) -> Result<T, TextError> {
         Err(TextError { what, left: self.text.len().saturating_sub(self.at) })
@@ -29,7 +39,7 @@ impl<'a> Reader<'a> {
 
     /// The next byte that is no white space; it stays.
     #[inline(always)]
-    pub(crate) fn peek(&mut self) -> Option<u8> {
+    pub fn peek(&mut self) -> Option<u8> {
         match self.text.get(self.at) {
             Some(byte) if *byte <= b' ' => self.peek_behind_space(),
             other => other.copied(),
@@ -48,20 +58,27 @@ impl<'a> Reader<'a> {
 
     /// The next byte that is no white space.
     #[inline(always)]
-    pub(crate) fn next(&mut self) -> Option<u8> {
+    pub fn take(&mut self) -> Option<u8> {
         let byte = self.peek();
         self.at += 1;
         byte
     }
 
+    /// Passes over this byte, and white space before it.
+    ///
+    /// # Errors
+    /// [`TextError`] of these words where another one stands.
     #[inline]
-    pub(crate) fn expect(&mut self, wanted: u8, what: &'static str) -> Result<(), TextError> {
-        if self.next() == Some(wanted) { Ok(()) } else { self.wrong(what) }
+    pub fn expect(&mut self, wanted: u8, what: &'static str) -> Result<(), TextError> {
+        if self.take() == Some(wanted) { Ok(()) } else { self.wrong(what) }
     }
 
     /// The string that begins here, as it stands in the text; its escapes are not looked at.
+    ///
+    /// # Errors
+    /// [`TextError`]: none begins here (in these words), or it does not end.
     #[inline(always)]
-    pub(crate) fn string(&mut self, otherwise: &'static str) -> Result<(&'a [u8], Kind), TextError> {
+    pub fn string(&mut self, otherwise: &'static str) -> Result<(&'a [u8], Kind), TextError> {
         if self.text.get(self.at) != Some(&b'"') {
             return self.wrong(otherwise);
         }
@@ -108,7 +125,7 @@ impl<'a> Reader<'a> {
                 Some(b'[' | b'{') => self.skip()?,
                 _ => self.value(frame, field)?,
             }
-            match self.next() {
+            match self.take() {
                 Some(b',') => {}
                 Some(b']') => return Ok(()),
                 _ => return self.wrong("a comma or bracket is missing"),
@@ -117,8 +134,11 @@ impl<'a> Reader<'a> {
     }
 
     /// A number, a truth, or nothing.
+    ///
+    /// # Errors
+    /// [`TextError`] where something else stands here.
     #[inline]
-    pub(crate) fn plain(&mut self) -> Result<Datum<'static>, TextError> {
+    pub fn plain(&mut self) -> Result<Datum<'static>, TextError> {
         match digits(self.text.get(self.at..).unwrap_or_default()) {
             Some((number, length)) => {
                 self.at += length;
