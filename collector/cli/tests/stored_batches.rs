@@ -5,7 +5,7 @@ mod common;
 
 use std::path::PathBuf;
 
-use beffroi_schema::batch::{BatchBuilder, Header, HostInfo, Record};
+use beffroi_schema::batch::{BatchBuilder, Gap, GapReason, Header, HostInfo, Record};
 use beffroi_schema::{AgentId, BatchHash, Category, Epoch, Event, Field, Product, SigningKey, Stream};
 use common::{Ran, beffroi};
 use serde_json::Value;
@@ -19,16 +19,23 @@ const RULES: &str = "title: Shell of a web server\nid: 7f3f3c5e-8a8e-4a57-9c56-0
     title: Shells of one host\nid: 7f3f3c5e-8a8e-4a57-9c56-0d8f6f3a1b02\ncorrelation:\n  type: event_count\n  rules: [shell]\n  \
     group-by: [Computer]\n  timespan: 1m\n  condition: {gte: 2}\n  generate: true\nlevel: critical\n";
 
-/// A batch of starts of shells, one for each parent, signed by a host.
+/// A batch of starts of shells, one a second for each parent, signed by a host.
 fn batch(host: &str, parents: &[&str]) -> Vec<u8> {
+    let started = |(number, parent)| Record::Event(start(number as u64 + 1, parent));
+    sealed(host, &parents.iter().copied().enumerate().map(started).collect::<Vec<_>>())
+}
+
+fn start(seq: u64, parent: &str) -> Event {
+    let mut event = Event::new(Category::ProcessCreation, Product::Linux, BEGIN_US + (seq as i64 - 1) * 1_000_000);
+    event.set(Field::IMAGE, "/bin/sh").set(Field::PARENT_IMAGE, parent);
+    event.seq = seq;
+    event
+}
+
+fn sealed(host: &str, records: &[Record]) -> Vec<u8> {
     let key = SigningKey::from_bytes(&[host.len() as u8; 32]);
     let mut builder = BatchBuilder::new(&HostInfo { hostname: host.into(), ..HostInfo::default() });
-    for (number, parent) in parents.iter().enumerate() {
-        let mut event = Event::new(Category::ProcessCreation, Product::Linux, BEGIN_US + number as i64 * 1_000_000);
-        event.set(Field::IMAGE, "/bin/sh").set(Field::PARENT_IMAGE, *parent);
-        event.seq = number as u64 + 1;
-        builder.push(&Record::Event(event));
-    }
+    records.iter().for_each(|record| _ = builder.push(record));
     let header = Header::unsealed(
         "interieur".into(),
         AgentId::of_public_key(&key.verifying_key().to_bytes()),
@@ -55,9 +62,12 @@ impl Desk {
 
     /// Judges the folder of batches.
     fn judge(&self) -> (Ran, Vec<Value>) {
-        let ran = Ran::of(
-            beffroi(&["detect", "--format", "events", "-o", "ndjson", "-r"]).arg(self.path("rules.yml")).arg(self.path("in")),
-        );
+        self.judge_with(&[])
+    }
+
+    fn judge_with(&self, options: &[&str]) -> (Ran, Vec<Value>) {
+        let mut command = beffroi(&["detect", "--format", "events", "-o", "ndjson", "-r"]);
+        let ran = Ran::of(command.arg(self.path("rules.yml")).arg(self.path("in")).args(options));
         let rows = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         (ran, rows)
     }
@@ -101,4 +111,46 @@ fn a_damaged_batch_is_told_and_the_others_are_read() {
         assert!(told(file).contains(": batch: ") || told(file).contains(": format: "), "{}", ran.talk);
     }
     assert!(ran.talk.contains("1 events of 3 files"), "{}", ran.talk);
+}
+
+#[test]
+fn events_keep_their_numbers_beside_other_records_and_are_chosen_by_their_time() {
+    let desk = Desk::new();
+    let gap = Gap {
+        seq: 6,
+        ts: BEGIN_US,
+        reason: GapReason::KernelDrop,
+        hook: "exec".into(),
+        count: Some(1),
+        from: 0,
+        to: 1,
+        evicted: None,
+    };
+    let events = [4, 5, 7, 8].map(|seq| Record::Event(start(seq, if seq == 5 { "/bin/login" } else { "/usr/sbin/nginx" })));
+    let records = [&events[..2], &[Record::Gap(gap)], &events[2..]].concat();
+    std::fs::write(desk.path("in/1.batch"), sealed("app-07", &records)).unwrap();
+    let numbers = |rows: &[Value]| {
+        rows.iter().filter(|row| row["kind"] == "rule").map(|row| row["record"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    let (ran, rows) = desk.judge();
+    assert_eq!(numbers(&rows), [1, 4, 5], "{rows:?}");
+    assert!(ran.talk.contains("4 events of 1 files"), "{ran:?}");
+    // Number 7 happened six seconds after the beginning, number 8 one more.
+    let (ran, rows) = desk.judge_with(&["--since", "2026-11-21T10:00:04Z", "--until", "2026-11-21T10:00:07Z"]);
+    assert_eq!(numbers(&rows), [4], "{rows:?}");
+    assert!(ran.talk.contains("2 events of 1 files") && ran.talk.contains("2 events are outside"), "{ran:?}");
+    let (ran, rows) = desk.judge_with(&["--since", "2026-11-22"]);
+    assert!(rows.is_empty() && ran.talk.contains("0 events of 1 files") && ran.talk.contains("4 events are outside"), "{ran:?}");
+}
+
+#[test]
+fn costs_are_measured_in_batches_too() {
+    let desk = Desk::new();
+    std::fs::write(desk.path("in/1.batch"), batch("app-07", &["/usr/sbin/nginx", "/bin/login", "/usr/sbin/nginx"])).unwrap();
+    let ran = Ran::of(
+        beffroi(&["rules", "cost", "--format", "events", "-o", "ndjson", "-r"]).arg(desk.path("rules.yml")).arg(desk.path("in")),
+    );
+    let rows: Vec<Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((ran.code, rows.len()), (Some(0), 1), "{ran:?}");
+    assert!(rows[0]["matches"] == 2 && rows[0]["looked"].as_u64().unwrap() >= 2, "{rows:?}");
 }

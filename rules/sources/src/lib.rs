@@ -46,7 +46,7 @@ pub use block::Block;
 pub use flat::Flat;
 pub use format::Format;
 pub use input::{Input, Inputs, Opened, find};
-pub use own::OwnEvent;
+pub use own::{OwnEvent, StoredBatch};
 pub use parse::{Options, Taker};
 pub use read::blocks;
 pub use record::{Body, Part, Record, View};

@@ -4,9 +4,13 @@
 use std::borrow::Cow;
 
 use beffroi_engine::correlate::FieldSource;
+use beffroi_schema::batch::{Envelope, EventRef, Header, Packed};
 use beffroi_schema::json::JsonError;
-use beffroi_schema::{Category, Event, Product};
+use beffroi_schema::{Category, Event, EventId, Product};
 use serde_json::{Map, Value as Json};
+
+use crate::record::Record;
+use crate::trouble::{Code, Trouble};
 
 /// What stands beside an event in the store. A rule that searches any value must not find it there.
 const OF_THE_STORE: [&str; 8] =
@@ -32,17 +36,55 @@ impl OwnEvent {
     ///
     /// # Errors
     /// [`JsonError`] when it is no event of ours.
-    pub fn from_json(object: Map<String, Json>) -> Result<Self, JsonError> {
-        let is_beside = |(name, _): &(String, Json)| OF_THE_STORE.contains(&name.as_str());
-        let (beside, sent): (Map<String, Json>, Map<String, Json>) = object.into_iter().partition(is_beside);
-        let text = |name: &str| beside.get(name).and_then(Json::as_str).filter(|text| !text.is_empty()).map(ToString::to_string);
-        Ok(Self {
-            event: Event::from_json(&Json::Object(sent), 0)?,
-            tenant: text("tenant"),
-            host: text("host"),
-            agent: text("agent_id"),
-            event_id: text("event_id"),
-        })
+    pub fn from_json(mut object: Map<String, Json>) -> Result<Self, JsonError> {
+        let text = |name: &str| object.get(name).and_then(Json::as_str).filter(|text| !text.is_empty()).map(ToString::to_string);
+        let [tenant, host, agent, event_id] = ["tenant", "host", "agent_id", "event_id"].map(text);
+        object.retain(|name, _| !OF_THE_STORE.contains(&name.as_str()));
+        Ok(Self { event: Event::from_json(&Json::Object(object), 0)?, tenant, host, agent, event_id })
+    }
+}
+
+/// A stored batch whose signature holds, its events as they were sent.
+pub struct StoredBatch {
+    header: Header,
+    host: Option<String>,
+    packed: Packed,
+}
+
+impl StoredBatch {
+    pub(crate) fn open(bytes: &[u8]) -> Result<Self, Trouble> {
+        let envelope = Envelope::parse(bytes).map_err(|error| {
+            Trouble::whole(Code::Format, format!("neither an event log, nor text, nor a stored batch: {error}"))
+        })?;
+        let opened = envelope.verify().and_then(|()| envelope.open());
+        let packed = opened.map_err(|error| Trouble::whole(Code::Batch, error.to_string()))?;
+        let host = Some(packed.host.hostname.clone()).filter(|name| !name.is_empty());
+        Ok(Self { header: envelope.header, host, packed })
+    }
+
+    /// Its events, for whoever judges them together.
+    pub fn packed(&self) -> &Packed {
+        &self.packed
+    }
+
+    /// When one of its events happened, microseconds since 1970.
+    pub fn time_us(&self, event: EventRef<'_>) -> i64 {
+        event.unpack().ts
+    }
+
+    /// One of its events as a record. Its number counts all records of the batch, events or not.
+    pub fn record(&self, event: EventRef<'_>) -> Record {
+        let Header { agent, epoch, stream, .. } = self.header;
+        // A batch that opens has a record for each number from its first on.
+        let number = event.seq() - self.header.first + 1;
+        let own = OwnEvent {
+            tenant: Some(self.header.tenant.clone()),
+            host: self.host.clone(),
+            agent: Some(agent.to_string()),
+            event_id: Some(EventId { agent, epoch, stream, seq: event.seq() }.to_string()),
+            event: event.unpack(),
+        };
+        Record::of_ours(number, Some(own.event.ts), own)
     }
 }
 

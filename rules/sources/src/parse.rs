@@ -1,12 +1,9 @@
 //! From blocks to records. This is the work that many threads share.
 
-use beffroi_schema::EventId;
-use beffroi_schema::batch::{Contents, Envelope};
-
 use crate::block::{Block, Content, Piece};
 use crate::flat::{Flat, Looker};
 use crate::format::Format;
-use crate::own::OwnEvent;
+use crate::own::StoredBatch;
 use crate::record::{Body, Part, Record, View};
 use crate::split::lines::lines;
 use crate::trouble::{Code, Trouble, Troubles};
@@ -32,6 +29,11 @@ pub trait Taker {
 
     /// Takes a record.
     fn take(&mut self, record: Record);
+
+    /// Takes a stored batch: every event by itself, unless whoever takes them has a better way.
+    fn batch(&mut self, batch: &StoredBatch) {
+        batch.packed().events().for_each(|event| self.take(batch.record(event)));
+    }
 }
 
 impl<F: FnMut(Record)> Taker for F {
@@ -88,8 +90,8 @@ impl Block {
             Content::Chunk { bytes, records } => {
                 evtx::records(&bytes, &records, options, &mut troubles, &mut |record| taker.take(record));
             }
-            Content::Batch { bytes } => match batch(&bytes) {
-                Ok(records) => records.into_iter().for_each(|record| taker.take(record)),
+            Content::Batch { bytes } => match StoredBatch::open(&bytes) {
+                Ok(batch) => taker.batch(&batch),
                 Err(trouble) => troubles.push(trouble),
             },
         }
@@ -112,29 +114,4 @@ fn audit_event(bytes: &[u8], lines: &[Piece], options: &Options, troubles: &mut 
     let host = audit::host(&first.fields).map(ToString::to_string);
     let view = options.logsource.clone().unwrap_or(View::named("linux", "", "auditd"));
     Some(Record { number: first.number, event_record_id: None, time_us, views: vec![view], body: Body::Flat(parts), host })
-}
-
-/// The events of a stored batch, once its signature holds.
-fn batch(bytes: &[u8]) -> Result<Vec<Record>, Trouble> {
-    let envelope = Envelope::parse(bytes)
-        .map_err(|error| Trouble::whole(Code::Format, format!("neither an event log, nor text, nor a stored batch: {error}")))?;
-    let opened = envelope.verify().and_then(|()| envelope.decode());
-    let Contents { host, records } = opened.map_err(|error| Trouble::whole(Code::Batch, error.to_string()))?;
-    let header = &envelope.header;
-    let id = |seq| EventId { agent: header.agent, epoch: header.epoch, stream: header.stream, seq };
-    let host = Some(host.hostname).filter(|name| !name.is_empty());
-    let events = records.into_iter().zip(1..).filter_map(|(record, number)| match record {
-        beffroi_schema::batch::Record::Event(event) => {
-            let own = OwnEvent {
-                tenant: Some(header.tenant.clone()),
-                host: host.clone(),
-                agent: Some(header.agent.to_string()),
-                event_id: Some(id(event.seq).to_string()),
-                event,
-            };
-            Some(Record::of_ours(number, Some(own.event.ts), own))
-        }
-        _ => None,
-    });
-    Ok(events.collect())
 }

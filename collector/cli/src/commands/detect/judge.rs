@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use beffroi_engine::correlate::FieldSource;
 use beffroi_engine::{CompileError, Detector, Glance, RecordJudge, RecordMatch, RecordView};
-use beffroi_sources::{Block, Body, Flat, Record, Taker, Trouble, Troubles, View};
+use beffroi_schema::batch::EventRef;
+use beffroi_sources::{Block, Body, Flat, Record, StoredBatch, Taker, Trouble, Troubles, View};
 
 use super::options::Asked;
 use super::place::Place;
@@ -105,8 +106,44 @@ impl Taker for Taking<'_, '_> {
     }
 
     fn take(&mut self, record: Record) {
-        let place = Place { input: self.input, record: record.number, file: Arc::clone(&self.judged.file) };
+        let place = self.place(&record);
         self.judge.record(&record, place, self.judged);
+    }
+
+    fn batch(&mut self, batch: &StoredBatch) {
+        let Shared { asked, rules } = self.judge.shared;
+        // Asking an event for its time costs something, and seldom anybody asks for times.
+        let covers = |event: EventRef<'_>| !asked.asks_times() || asked.covers(Some(batch.time_us(event)));
+        let covered = batch.packed().events().filter(|event| covers(*event)).count() as u64;
+        self.judged.events += covered;
+        self.judged.outside += batch.packed().events().len() as u64 - covered;
+        if covered == 0 {
+            return;
+        }
+        let own = match rules.own() {
+            Ok(own) => own,
+            Err(error) => return self.judged.fail(&error),
+        };
+        own.evaluate_batch(batch.packed(), &mut |event, found| {
+            if covers(event) {
+                let record = batch.record(event);
+                let place = self.place(&record);
+                self.judge.take(&record, &place, rules.places_of(found), self.judged);
+            }
+        });
+    }
+}
+
+impl Taking<'_, '_> {
+    fn place(&self, record: &Record) -> Place {
+        Place { input: self.input, record: record.number, file: Arc::clone(&self.judged.file) }
+    }
+}
+
+impl Judged {
+    /// The rules cannot judge what stands in this input.
+    fn fail(&mut self, error: &CompileError) {
+        self.ended.get_or_insert_with(|| Trouble::internal(error.to_string()));
     }
 }
 
@@ -137,9 +174,7 @@ impl<'s> Judge<'s> {
         match self.matches(record) {
             Ok(None) => judged.unclaimed += 1,
             Ok(Some(matches)) => self.take(record, &place, matches, judged),
-            Err(error) => {
-                judged.ended.get_or_insert_with(|| Trouble::internal(error.to_string()));
-            }
+            Err(error) => judged.fail(&error),
         }
     }
 
@@ -169,8 +204,9 @@ impl<'s> Judge<'s> {
     }
 
     fn matches(&mut self, record: &Record) -> Result<Matches, CompileError> {
+        let rules = &self.shared.rules;
         let parts = match &record.body {
-            Body::Own(own) => return self.own(&own.event),
+            Body::Own(own) => return Ok(Some(rules.places_of(rules.own()?.evaluate(&own.event)))),
             Body::Flat(parts) => parts,
         };
         let views: Vec<RecordView<'_>> = record.views.iter().map(|view| view.as_engine()).collect();
@@ -185,15 +221,6 @@ impl<'s> Judge<'s> {
             }
         }
         Ok(all)
-    }
-
-    fn own(&self, event: &beffroi_schema::Event) -> Result<Matches, CompileError> {
-        let rules = &self.shared.rules;
-        let found = rules.own()?.evaluate(event).into_iter().filter_map(|found| {
-            let rule = rules.place(&found.rule.id)?;
-            Some((0, RecordMatch { rule, selections: found.selections, fields: found.fields }))
-        });
-        Ok(Some(found.collect()))
     }
 }
 

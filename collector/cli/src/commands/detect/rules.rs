@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use beffroi_engine::correlate::{CorrelateOptions, Correlator};
-use beffroi_engine::{Clock, CompileError, Detector, RecordDetector, RuleCost, RuleProblem, RuleSet, SigmaDetector, compile};
+use beffroi_engine::{
+    Clock, CompileError, Detector, RecordDetector, RecordMatch, RuleCost, RuleMatch, RuleProblem, RuleSet, SigmaDetector, compile,
+};
 use beffroi_schema::alert::RuleInfo;
 
 use super::options::Asked;
@@ -128,8 +130,17 @@ impl Rules {
         Ok(self.own.get_or_init(|| made))
     }
 
+    /// What rules matched of an event of ours, which is one part, by their places in the set.
+    pub fn places_of(&self, found: Vec<RuleMatch>) -> Vec<(usize, RecordMatch)> {
+        let known = |found: RuleMatch| {
+            let rule = self.place(&found.rule.id)?;
+            Some((0, RecordMatch { rule, selections: found.selections, fields: found.fields }))
+        };
+        found.into_iter().filter_map(known).collect()
+    }
+
     /// The place of a rule in the set.
-    pub fn place(&self, id: &str) -> Option<usize> {
+    fn place(&self, id: &str) -> Option<usize> {
         self.places.get(id).copied()
     }
 
