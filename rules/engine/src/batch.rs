@@ -52,7 +52,7 @@ impl Planned<'_> {
             None => self.plan.fill_for(&mut frame, event, fields),
             Some(at) => {
                 let is_read = |field: Option<FieldId>| fields.clone().any(|read| Some(read) == field);
-                self.audit[at].form.fill(&mut frame, event, &is_read);
+                self.audit[at].form.fill(&mut frame, event, is_read);
             }
         }
         frame

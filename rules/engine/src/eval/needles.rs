@@ -89,8 +89,8 @@ fn of_pattern(pattern: &Pattern) -> Option<(Needle, bool)> {
 fn of_expression(required: &Required) -> Option<Needles> {
     let texts = required.any_of.all();
     let is_long = !texts.is_empty() && texts.iter().all(|text| text.len() >= MIN_LITERAL);
-    let needle = |text: &Box<str>| Needle { place: Place::Inside, text: text.clone() };
-    let any_of = if is_long { texts.iter().map(needle).collect() } else { Vec::new() };
+    let needles = texts.iter().map(|text| Needle { place: Place::Inside, text: text.clone() });
+    let any_of = if is_long { needles.collect() } else { Vec::new() };
     let probe = (!is_long && required.length >= MIN_PROBED).then(|| required.clone());
     let is_known = is_long || probe.is_some();
     is_known.then_some(Needles { any_of, probe, prove: false, ascii_only: true })
