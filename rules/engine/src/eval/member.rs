@@ -81,12 +81,30 @@ impl Member {
         }
     }
 
-    /// How many bytes of a text from a place on are those that are remembered; what exceeds the member means nothing.
+    /// How many bytes of what is left of a text are those that are remembered; what exceeds the member means nothing.
     #[inline(always)]
-    pub(crate) fn same(&self, text: &[u8], at: usize) -> usize {
-        let rest = text.get(at..).unwrap_or_default();
-        let Some(bytes) = rest.first_chunk::<MAX_MEMBER>() else { return self.same_at_end(rest) };
-        let ((parts, _), (others, _)) = (self.text.as_chunks::<WIDTH>(), bytes.as_chunks::<WIDTH>());
+    pub(crate) fn same(&self, rest: &[u8]) -> usize {
+        match rest.first_chunk::<MAX_MEMBER>() {
+            Some(bytes) => self.same_as(bytes.as_chunks().0),
+            None => self.same_at_end(rest),
+        }
+    }
+
+    /// The same where less than the longest member is left.
+    #[inline(never)]
+    fn same_at_end(&self, rest: &[u8]) -> usize {
+        if rest.len() >= usize::from(self.compared).next_multiple_of(WIDTH) {
+            return self.same_as(rest.as_chunks().0);
+        }
+        // All of it, the name, or nothing.
+        let is_same = |length: &usize| *length > 0 && self.text.get(..*length).is_some_and(|part| rest.starts_with(part));
+        [self.whole, self.name].map(usize::from).into_iter().find(is_same).unwrap_or(0)
+    }
+
+    /// The same of chunks, of which there are enough for what is compared.
+    #[inline(always)]
+    fn same_as(&self, others: &[[u8; WIDTH]]) -> usize {
+        let (parts, _) = self.text.as_chunks::<WIDTH>();
         let mut same = 0;
         for (part, other) in parts.iter().zip(others) {
             let equal = Chunk::of(part).same(Chunk::of(other));
@@ -101,13 +119,6 @@ impl Member {
         same
     }
 
-    /// The same where less than the longest member is left of the text: all of it, the name, or nothing.
-    #[inline(never)]
-    fn same_at_end(&self, rest: &[u8]) -> usize {
-        let is_same = |length: &usize| *length > 0 && self.text.get(..*length).is_some_and(|part| rest.starts_with(part));
-        [self.whole, self.name].map(usize::from).into_iter().find(is_same).unwrap_or(0)
-    }
-
     /// The length of the member, when so many bytes of it are the same.
     #[inline(always)]
     pub(crate) fn whole(&self, same: usize) -> Option<usize> {
@@ -115,9 +126,9 @@ impl Member {
         (whole != 0 && same >= whole).then_some(whole)
     }
 
-    /// Where its value begins and ends, if it is a text, in a text that has it from a place on.
-    pub(crate) fn span(&self, at: usize) -> (usize, usize) {
-        (at + usize::from(self.value.0), at + usize::from(self.value.1))
+    /// Where its value begins and ends, if it is a text.
+    pub(crate) fn span(&self) -> (usize, usize) {
+        (self.value.0.into(), self.value.1.into())
     }
 
     /// The length of its name with quotes and colon, when so many bytes of it are the same.
@@ -127,16 +138,16 @@ impl Member {
         (name != 0 && same >= name).then_some(name)
     }
 
-    /// Its value, where it stands in a text from a place on.
+    /// Its value, where it stands first in what is left of a text.
     #[inline(always)]
-    pub(crate) fn datum<'a>(&self, text: &'a [u8], at: usize) -> Datum<'a> {
-        self.held.datum(text, self.span(at))
+    pub(crate) fn datum<'a>(&self, rest: &'a [u8]) -> Datum<'a> {
+        self.held.datum(rest, self.span())
     }
 
     /// A name that stands there and is short enough.
-    pub(crate) fn named(text: &[u8], at: usize, length: usize, field: Option<FieldId>) -> Self {
+    pub(crate) fn named(rest: &[u8], length: usize, field: Option<FieldId>) -> Self {
         let mut member = Self { name: length as u8, compared: length as u8, field, ..Self::empty() };
-        member.copy(text, at, length);
+        member.copy(rest, length);
         member
     }
 
@@ -153,9 +164,9 @@ impl Member {
 
     /// Copies so many bytes, and some behind them.
     #[inline(always)]
-    fn copy(&mut self, text: &[u8], at: usize, length: usize) {
+    fn copy(&mut self, rest: &[u8], length: usize) {
         let (parts, _) = self.text.as_chunks_mut::<WIDTH>();
-        if let Some(bytes) = text.get(at..).and_then(|rest| rest.first_chunk::<MAX_MEMBER>()) {
+        if let Some(bytes) = rest.first_chunk::<MAX_MEMBER>() {
             let (others, _) = bytes.as_chunks::<WIDTH>();
             for ((number, part), other) in parts.iter_mut().enumerate().zip(others) {
                 if number * WIDTH >= length {
@@ -164,25 +175,24 @@ impl Member {
                 *part = *other;
             }
         } else {
-            for (part, at) in parts.iter_mut().zip((at..at + length).step_by(WIDTH)) {
-                *part = simd::at(text, at).bytes();
+            for (part, at) in parts.iter_mut().zip((0..length).step_by(WIDTH)) {
+                *part = simd::at(rest, at).bytes();
             }
         }
     }
 
-    /// Keeps the value of the member that stands between two places, if it is short enough.
+    /// Keeps the value of the member that stands first, with so many bytes, if that is short enough.
     #[inline(always)]
-    pub(crate) fn keep(&mut self, text: &[u8], at: usize, end: usize, seen: Seen) {
-        let length = end - at;
+    pub(crate) fn keep(&mut self, rest: &[u8], length: usize, seen: Seen) {
         if length > MAX_MEMBER {
             return self.forget_value();
         }
-        self.copy(text, at, length);
+        self.copy(rest, length);
         (self.whole, self.compared) = (length as u8, length as u8);
         self.is_last = seen.is_last;
         self.held = seen.held;
         // Both lie before the end.
-        self.value = ((seen.value.0 - at) as u8, (seen.value.1 - at) as u8);
+        self.value = (seen.value.0 as u8, seen.value.1 as u8);
         self.free_of = seen.free_of;
         self.reading = seen.reading;
     }
@@ -198,7 +208,7 @@ impl Member {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seen {
     pub(crate) held: Held,
-    /// Where its text begins and ends.
+    /// Where its text begins and ends, from the member's first byte on.
     pub(crate) value: (usize, usize),
     pub(crate) is_last: bool,
     pub(crate) free_of: u64,

@@ -59,78 +59,78 @@ impl<'a, W: Fn(Option<FieldId>) -> bool> Known<'_, 'a, '_, W> {
     /// Takes members from a place in the text on, after the one at a place, while each has the name that followed last
     /// time and either stands there as it last did or has a value that is read at a glance.
     #[inline(always)]
-    pub(crate) fn members(&mut self, text: &'a [u8], mut last: u16, mut at: usize) -> Reached {
+    pub(crate) fn members(&mut self, text: &'a [u8], mut last: u16, at: usize) -> Reached {
         let number = self.search.number();
         let mut place = self.recall.follower(last);
+        let mut rest = text.get(at..).unwrap_or_default();
+        let reached = |rest: &[u8], last| Reached { at: text.len() - rest.len(), last, is_named: false, is_end: false };
         loop {
             let (member, readings) = self.recall.at_with_readings(place);
-            let same = member.same(text, at);
+            let same = member.same(rest);
             let Some(length) = member.whole(same) else {
                 let Some(name) = member.name(same) else {
-                    if self.recall.guess(last, text, at) {
+                    if self.recall.guess(last, rest) {
                         place = self.recall.follower(last);
                         continue;
                     }
-                    return Reached { at, last, is_named: false, is_end: false };
+                    return reached(rest, last);
                 };
-                let Some((end, datum)) = glance(member, readings, self.search, text, at, name) else {
-                    return Reached { at, last, is_named: true, is_end: false };
+                let Some((length, datum)) = glance(member, readings, self.search, rest, name) else {
+                    return Reached { is_named: true, ..reached(rest, last) };
                 };
                 if (self.wants)(member.field) {
                     self.frame.push_first(member.field, datum, member.reading);
                 }
-                (at, last, place) = (end, place, member.next[0]);
+                (rest, last, place) = (&rest[length..], place, member.next[0]);
                 continue;
             };
             if member.free_of != number && number != 0 {
-                let (from, to) = member.span(at);
-                member.free_of = self.search.look(text, from, to);
+                let (from, to) = member.span();
+                member.free_of = self.search.look(rest, from, to);
             }
             if (self.wants)(member.field) {
-                self.frame.push_first(member.field, member.datum(text, at), member.reading);
+                self.frame.push_first(member.field, member.datum(rest), member.reading);
             }
             let is_end = member.is_last;
-            (at, last, place) = (at + length, place, member.next[0]);
+            (rest, last, place) = (&rest[length..], place, member.next[0]);
             if is_end {
-                return Reached { at, last, is_named: false, is_end };
+                return Reached { is_end, ..reached(rest, last) };
             }
         }
     }
 }
 
-/// Reads and keeps a member's value if it is a string without odd escapes or a plain number, and another member follows at
-/// once: where that begins. Nothing has happened otherwise.
+/// Reads and keeps the value of the member that stands first, if it is a string without odd escapes or a plain number, and
+/// another member follows at once: the length with the comma between them. Nothing has happened otherwise.
 #[inline(always)]
 fn glance<'a>(
     member: &mut Member,
     readings: &mut Readings,
     search: &mut Search<'_>,
-    text: &'a [u8],
-    at: usize,
+    rest: &'a [u8],
     name: usize,
 ) -> Option<(usize, Datum<'a>)> {
-    let start = at + name;
-    let (held, value, after) = match text.get(start)? {
+    let (held, value, after) = match rest.get(name)? {
         b'"' => {
-            let (end, kind) = string(text, start)?;
+            let (end, kind) = string(rest, name)?;
             let held = match kind {
                 Kind::Plain => Held::TEXT,
                 Kind::Escaped => Held::ESCAPED,
                 Kind::Odd => return None,
             };
-            (held, (start + 1, end), end + 1)
+            (held, (name + 1, end), end + 1)
         }
         _ => {
-            let (number, length) = digits(text.get(start..)?)?;
-            (Held::other(Datum::Int(number)), (at, at), start + length)
+            let (number, length) = digits(rest.get(name..)?)?;
+            (Held::other(Datum::Int(number)), (0, 0), name + length)
         }
     };
-    if text.get(after..after + 2) != Some(b",\"") {
+    if rest.get(after..after + 2) != Some(b",\"") {
         return None;
     }
-    let free_of = search.look(text, value.0, value.1);
-    member.keep(text, at, after + 1, Seen { held, value, is_last: false, free_of, reading: readings.next() });
-    Some((after + 1, held.datum(text, value)))
+    let free_of = search.look(rest, value.0, value.1);
+    member.keep(rest, after + 1, Seen { held, value, is_last: false, free_of, reading: readings.next() });
+    Some((after + 1, held.datum(rest, value)))
 }
 
 /// What reading a member that does not stand as it last did needs.
@@ -172,9 +172,13 @@ impl Reading<'_, '_, '_> {
             self.reader.peek();
         }
         if let Some(place) = place {
-            let member = self.recall.at(place);
+            let (member, rest) = (self.recall.at(place), &self.reader.text[start..]);
+            let from_start = |value: (usize, usize)| (value.0 - start, value.1 - start);
             match seen {
-                Some(seen) => member.keep(self.reader.text, start, self.reader.at, Seen { is_last, ..seen }),
+                Some(seen) => {
+                    let seen = Seen { is_last, value: from_start(seen.value), ..seen };
+                    member.keep(rest, self.reader.at - start, seen)
+                }
                 None => member.forget_value(),
             }
         }
@@ -189,7 +193,7 @@ impl Reading<'_, '_, '_> {
             return Ok((None, unescaped(name).and_then(|name| self.names.find_bytes(&name))));
         }
         let length = self.reader.at - start;
-        match self.recall.place(self.names, self.reader.text, start, name, length) {
+        match self.recall.place(self.names, &self.reader.text[start..], name, length) {
             Some(place) => Ok((Some(place), self.recall.at(place).field)),
             None => Ok((None, self.names.find_bytes(name))),
         }

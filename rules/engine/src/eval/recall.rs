@@ -96,22 +96,22 @@ impl Recall {
         self.readings.next()
     }
 
-    /// Whether the member in a text that follows the one at a place has a known name, which did not follow it last time;
-    /// that is then the last one. Names that followed it before are tried first.
+    /// Whether the member that stands first in what is left of a text has a known name, which did not follow the one at a
+    /// place last time; that is then the last one. Names that followed it before are tried first.
     #[inline(never)]
-    pub(crate) fn guess(&mut self, last: u16, text: &[u8], at: usize) -> bool {
+    pub(crate) fn guess(&mut self, last: u16, rest: &[u8]) -> bool {
         for rank in 1..FOLLOWERS {
             let place = self.at(last).next[rank];
             if place == 0 {
                 break;
             }
             let member = self.at(place);
-            if member.name(member.same(text, at)).is_some() {
+            if member.name(member.same(rest)).is_some() {
                 self.at(last).put_first(rank, place);
                 return true;
             }
         }
-        self.known_at(text, at).inspect(|place| self.follows(last, *place)).is_some()
+        self.known_name(rest).inspect(|place| self.follows(last, *place)).is_some()
     }
 
     /// Remembers that the name at a place followed the one at another.
@@ -122,34 +122,34 @@ impl Recall {
         member.put_first(rank.unwrap_or(FOLLOWERS - 1), place);
     }
 
-    /// The place of the name that stands in a text, if it is known.
-    fn known_at(&self, text: &[u8], at: usize) -> Option<u16> {
-        if text.get(at) != Some(&b'"') {
+    /// The place of the name that stands there, if it is known.
+    fn known_name(&self, rest: &[u8]) -> Option<u16> {
+        if rest.first() != Some(&b'"') {
             return None;
         }
-        let (end, kind) = string(text, at)?;
-        let is_name = kind == Kind::Plain && text.get(end + 1) == Some(&b':');
-        let name = text.get(at + 1..end).filter(|_| is_name)?;
-        self.find(text, at, Names::hash(name), end + 2 - at)
+        let (end, kind) = string(rest, 0)?;
+        let is_name = kind == Kind::Plain && rest.get(end + 1) == Some(&b':');
+        let name = rest.get(1..end).filter(|_| is_name)?;
+        self.find(rest, Names::hash(name), end + 2)
     }
 
     /// The place of a name of this hash, given where it stands and its length with quotes and colon.
-    fn find(&self, text: &[u8], at: usize, hash: u64, length: usize) -> Option<u16> {
+    fn find(&self, rest: &[u8], hash: u64, length: usize) -> Option<u16> {
         let is_it = |place: u32| {
             let member = &self.places[place as usize];
-            usize::from(member.name) == length && member.same(text, at) >= length
+            usize::from(member.name) == length && member.same(rest) >= length
         };
         self.known.find_one(hash, is_it).map(|place| place as u16)
     }
 
     /// The place of the name that stands in a text, which it has from now on; `length` is that of the name with quotes
     /// and colon. None for names that are too long or too many.
-    pub(crate) fn place(&mut self, names: &Names, text: &[u8], at: usize, name: &[u8], length: usize) -> Option<u16> {
+    pub(crate) fn place(&mut self, names: &Names, rest: &[u8], name: &[u8], length: usize) -> Option<u16> {
         if length > MAX_MEMBER {
             return None;
         }
         let hash = Names::hash(name);
-        if let Some(place) = self.find(text, at, hash, length) {
+        if let Some(place) = self.find(rest, hash, length) {
             return Some(place);
         }
         // Places must stay what they are until the text is read; then all are forgotten.
@@ -158,7 +158,7 @@ impl Recall {
         }
         let place = self.places.len() as u16;
         self.known.insert(hash, place.into());
-        self.places.push(Member::named(text, at, length, names.find_bytes(name)));
+        self.places.push(Member::named(rest, length, names.find_bytes(name)));
         Some(place)
     }
 }
@@ -174,21 +174,21 @@ mod tests {
             recall.begin(&names);
             let text = format!("\"name {number}\":1,");
             let name = &text.as_bytes()[1..text.len() - 4];
-            let place = recall.place(&names, text.as_bytes(), 0, name, text.len() - 2).unwrap();
-            assert_eq!(recall.place(&names, text.as_bytes(), 0, name, text.len() - 2), Some(place));
+            let place = recall.place(&names, text.as_bytes(), name, text.len() - 2).unwrap();
+            assert_eq!(recall.place(&names, text.as_bytes(), name, text.len() - 2), Some(place));
             let member = recall.at(place);
-            let same = member.same(text.as_bytes(), 0);
+            let same = member.same(text.as_bytes());
             assert_eq!((member.name(same), member.whole(same)), (Some(text.len() - 2), None));
         }
         assert!(recall.places.len() <= MAX_NAMES);
         // One text with more names than are remembered.
         let places = (0..2 * MAX_NAMES).map(|number| {
             let text = format!("\"other {number}\":1,");
-            recall.place(&names, text.as_bytes(), 0, &text.as_bytes()[1..text.len() - 4], text.len() - 2)
+            recall.place(&names, text.as_bytes(), &text.as_bytes()[1..text.len() - 4], text.len() - 2)
         });
         assert!(places.last().unwrap().is_none() && recall.places.len() == MAX_NAMES);
         recall.begin(&names);
-        assert_eq!(recall.place(&names, &[b'x'; 100], 0, &[b'x'; 97], 100), None);
+        assert_eq!(recall.place(&names, &[b'x'; 100], &[b'x'; 97], 100), None);
     }
 
     #[test]
@@ -197,7 +197,7 @@ mod tests {
         recall.begin(&names);
         let text = |number: usize| format!("\"n{number}\":");
         let places: Vec<u16> = (0..6)
-            .map(|number| recall.place(&names, text(number).as_bytes(), 0, format!("n{number}").as_bytes(), 5).unwrap())
+            .map(|number| recall.place(&names, text(number).as_bytes(), format!("n{number}").as_bytes(), 5).unwrap())
             .collect();
         for round in 0..3 {
             for place in &places {
@@ -205,13 +205,13 @@ mod tests {
                 assert_eq!(recall.follower(Recall::BEFORE_ALL), *place, "{round}");
             }
         }
-        assert!(recall.guess(Recall::BEFORE_ALL, text(2).as_bytes(), 0));
+        assert!(recall.guess(Recall::BEFORE_ALL, text(2).as_bytes()));
         assert_eq!(recall.at(Recall::BEFORE_ALL).next, [places[2], places[5], places[4], places[3]]);
         // Four are remembered to have followed; other names are known all the same.
-        assert!(recall.guess(Recall::BEFORE_ALL, text(1).as_bytes(), 0));
+        assert!(recall.guess(Recall::BEFORE_ALL, text(1).as_bytes()));
         assert_eq!(recall.at(Recall::BEFORE_ALL).next, [places[1], places[2], places[5], places[4]]);
         for other in ["\"n6\":", "\"n1\" :", "\"n1", "n1\":", ""] {
-            assert!(!recall.guess(Recall::BEFORE_ALL, other.as_bytes(), 0), "{other}");
+            assert!(!recall.guess(Recall::BEFORE_ALL, other.as_bytes()), "{other}");
         }
     }
 
