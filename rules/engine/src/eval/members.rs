@@ -84,7 +84,7 @@ impl<'a, W: Fn(Option<FieldId>) -> bool> Known<'_, 'a, '_, W> {
                 (rest, last, place) = (&rest[length..], place, member.next[0]);
                 continue;
             };
-            if member.free_of != number && number != 0 {
+            if number != 0 && member.free_of != number {
                 let (from, to) = member.span();
                 member.free_of = self.search.look(rest, from, to);
             }
@@ -154,7 +154,7 @@ impl Reading<'_, '_, '_> {
     ) -> Result<Option<u16>, TextError> {
         self.reader.peek();
         let start = self.reader.at;
-        let (place, field) = self.name(start)?;
+        let (place, field) = if is_named { self.known_name(last) } else { self.name(start)? };
         if let Some(place) = place.filter(|_| !is_named) {
             // What the name is known for may do; it is looked at once more.
             self.recall.follows(last, place);
@@ -183,6 +183,14 @@ impl Reading<'_, '_, '_> {
             }
         }
         Ok((!is_last).then_some(place.unwrap_or(Recall::NOWHERE)))
+    }
+
+    /// Passes over the name that last followed the one at a place, with its colon: its place and its field.
+    fn known_name(&mut self, last: u16) -> (Option<u16>, Option<FieldId>) {
+        let place = self.recall.follower(last);
+        let member = self.recall.at(place);
+        self.reader.at += usize::from(member.name);
+        (Some(place), member.field)
     }
 
     /// Reads a name and its colon: its place, if it has one, and its field.
