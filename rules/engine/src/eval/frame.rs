@@ -82,8 +82,6 @@ struct Label {
     owner: u32,
     /// Which string of its batch it is, or [`NOBODY`].
     string: u32,
-    /// The same for all values of the field that are this one, see [`Recall`]; zero where nobody remembers.
-    reading: u64,
 }
 
 /// The values of one event. Values of one field stand together, so they are pushed one after the other.
@@ -144,13 +142,12 @@ impl<'a> Frame<'a> {
             }
         }
         self.values.push(datum);
-        self.labels.push(Label { owner, string: number, reading: 0 });
+        self.labels.push(Label { owner, string: number });
     }
 
-    /// Adds the only value of a field, with the number of the reading that it is of or zero; where the field has one already,
-    /// a value that only searches find that name no field.
+    /// Adds the only value of a field; where it has one already, a value that only searches find that name no field.
     #[inline]
-    pub(crate) fn push_first(&mut self, field: Option<FieldId>, datum: Datum<'a>, reading: u64) {
+    pub(crate) fn push_first(&mut self, field: Option<FieldId>, datum: Datum<'a>) {
         let mut owner = NOBODY;
         if let Some(field) = field {
             let Some(slot) = self.slots.get_mut(field.index()) else { return };
@@ -160,7 +157,7 @@ impl<'a> Frame<'a> {
             }
         }
         self.values.push(datum);
-        self.labels.push(Label { owner, string: NOBODY, reading });
+        self.labels.push(Label { owner, string: NOBODY });
     }
 
     /// The values of a field; empty when it is absent.
@@ -177,12 +174,6 @@ impl<'a> Frame<'a> {
     /// The field by which the value at a place is found.
     pub(crate) fn owner(&self, place: usize) -> Option<FieldId> {
         self.labels.get(place).filter(|label| label.owner != NOBODY).map(|label| FieldId(label.owner))
-    }
-
-    /// The number of the reading that the value at a place is of; zero where there is none.
-    #[inline]
-    pub(crate) fn reading(&self, place: usize) -> u64 {
-        self.labels.get(place).map_or(0, |label| label.reading)
     }
 
     /// Which string of the batch in hand the value at a place is.

@@ -300,24 +300,6 @@ impl Judge {
         {
             return self.scan_numbered(scans, choice, frame, (place, string), scratch);
         }
-        match (frame.owner(place), frame.reading(place)) {
-            (None, _) | (_, 0) => self.scan_value(scans, choice, frame, place, scratch),
-            (Some(field), reading) => {
-                let Scratch { latest, marks, .. } = scratch;
-                match latest.find(field, reading, numbers(scans)) {
-                    Some(triggers) => triggers.iter().for_each(|trigger| self.found(choice, *trigger, marks)),
-                    None => {
-                        self.scan_value(scans, choice, frame, place, scratch);
-                        scratch.latest.keep(field, reading, numbers(scans), &scratch.told);
-                    }
-                }
-            }
-        }
-    }
-
-    /// The same for a value that does not stand as it did in the last event. What was found is told.
-    fn scan_value(&self, scans: Scans<'_>, choice: &Choice, frame: &Frame<'_>, place: usize, scratch: &mut Scratch) {
-        scratch.told.clear();
         let digits;
         let (value, kind) = match frame.at(place) {
             Datum::Text(value) => (value, Kind::Text),
@@ -334,12 +316,9 @@ impl Judge {
         let Some(key) = Key::of(numbers(scans), value, kind) else {
             return self.scan_anew(scans, choice, frame, place, scratch);
         };
-        let Scratch { memo, marks, told, .. } = scratch;
+        let Scratch { memo, marks, .. } = scratch;
         match memo.find(key, value) {
-            Some(triggers) => {
-                triggers.iter().for_each(|trigger| self.found(choice, *trigger, marks));
-                told.extend_from_slice(triggers);
-            }
+            Some(triggers) => triggers.iter().for_each(|trigger| self.found(choice, *trigger, marks)),
             None => {
                 self.scan_anew(scans, choice, frame, place, scratch);
                 scratch.memo.keep(key, value, &scratch.told);

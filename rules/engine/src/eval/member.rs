@@ -1,7 +1,5 @@
 //! One member of a JSON object as it last stood in a text, and which names followed it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use beffroi_simd::{self as simd, Chunk, WIDTH};
 
 use super::frame::Datum;
@@ -60,8 +58,6 @@ pub(crate) struct Member {
     compared: u8,
     /// The keywords that are known not to stand in the value; zero for none.
     pub(crate) free_of: u64,
-    /// The number of the reading of its value; zero where only the name is remembered.
-    pub(crate) reading: u64,
 }
 
 impl Member {
@@ -77,7 +73,6 @@ impl Member {
             held: Held::TEXT,
             compared: 0,
             free_of: 0,
-            reading: 0,
         }
     }
 
@@ -194,13 +189,12 @@ impl Member {
         // Both lie before the end.
         self.value = (seen.value.0 as u8, seen.value.1 as u8);
         self.free_of = seen.free_of;
-        self.reading = seen.reading;
     }
 
     /// Keeps its name alone.
     #[inline]
     pub(crate) fn forget_value(&mut self) {
-        (self.whole, self.compared, self.reading) = (0, self.name, 0);
+        (self.whole, self.compared) = (0, self.name);
     }
 }
 
@@ -212,28 +206,4 @@ pub(crate) struct Seen {
     pub(crate) value: (usize, usize),
     pub(crate) is_last: bool,
     pub(crate) free_of: u64,
-    pub(crate) reading: u64,
-}
-
-/// Numbers of readings that one memory takes at a time.
-const READINGS: u64 = 1 << 32;
-/// Those that were taken.
-static TAKEN: AtomicU64 = AtomicU64::new(1);
-
-/// Counts readings of values: what has the same number was compared byte by byte and is the same.
-#[derive(Debug, Default)]
-pub(crate) struct Readings {
-    last: u64,
-}
-
-impl Readings {
-    /// A new number.
-    #[inline(always)]
-    pub(crate) fn next(&mut self) -> u64 {
-        self.last += 1;
-        if self.last % READINGS <= 1 {
-            self.last = TAKEN.fetch_add(1, Ordering::Relaxed) * READINGS + 2;
-        }
-        self.last
-    }
 }

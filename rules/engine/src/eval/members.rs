@@ -4,7 +4,7 @@
 use super::escape::unescaped;
 use super::frame::{Datum, Frame};
 use super::keywords::Keywords;
-use super::member::{Held, Member, Readings, Seen};
+use super::member::{Held, Member, Seen};
 use super::names::{FieldId, Names};
 use super::quotes::{Kind, string};
 use super::reader::{Reader, TextError, digits};
@@ -65,7 +65,7 @@ impl<'a, W: Fn(Option<FieldId>) -> bool> Known<'_, 'a, '_, W> {
         let mut rest = text.get(at..).unwrap_or_default();
         let reached = |rest: &[u8], last| Reached { at: text.len() - rest.len(), last, is_named: false, is_end: false };
         loop {
-            let (member, readings) = self.recall.at_with_readings(place);
+            let member = self.recall.at(place);
             let same = member.same(rest);
             let Some(length) = member.whole(same) else {
                 let Some(name) = member.name(same) else {
@@ -75,11 +75,11 @@ impl<'a, W: Fn(Option<FieldId>) -> bool> Known<'_, 'a, '_, W> {
                     }
                     return reached(rest, last);
                 };
-                let Some((length, datum)) = glance(member, readings, self.search, rest, name) else {
+                let Some((length, datum)) = glance(member, self.search, rest, name) else {
                     return Reached { is_named: true, ..reached(rest, last) };
                 };
                 if (self.wants)(member.field) {
-                    self.frame.push_first(member.field, datum, member.reading);
+                    self.frame.push_first(member.field, datum);
                 }
                 (rest, last, place) = (&rest[length..], place, member.next[0]);
                 continue;
@@ -89,7 +89,7 @@ impl<'a, W: Fn(Option<FieldId>) -> bool> Known<'_, 'a, '_, W> {
                 member.free_of = self.search.look(rest, from, to);
             }
             if (self.wants)(member.field) {
-                self.frame.push_first(member.field, member.datum(rest), member.reading);
+                self.frame.push_first(member.field, member.datum(rest));
             }
             let is_end = member.is_last;
             (rest, last, place) = (&rest[length..], place, member.next[0]);
@@ -103,13 +103,7 @@ impl<'a, W: Fn(Option<FieldId>) -> bool> Known<'_, 'a, '_, W> {
 /// Reads and keeps the value of the member that stands first, if it is a string without odd escapes or a plain number, and
 /// another member follows at once: the length with the comma between them. Nothing has happened otherwise.
 #[inline(always)]
-fn glance<'a>(
-    member: &mut Member,
-    readings: &mut Readings,
-    search: &mut Search<'_>,
-    rest: &'a [u8],
-    name: usize,
-) -> Option<(usize, Datum<'a>)> {
+fn glance<'a>(member: &mut Member, search: &mut Search<'_>, rest: &'a [u8], name: usize) -> Option<(usize, Datum<'a>)> {
     let (held, value, after) = match rest.get(name)? {
         b'"' => {
             let (end, kind) = string(rest, name)?;
@@ -129,7 +123,7 @@ fn glance<'a>(
         return None;
     }
     let free_of = search.look(rest, value.0, value.1);
-    member.keep(rest, after + 1, Seen { held, value, is_last: false, free_of, reading: readings.next() });
+    member.keep(rest, after + 1, Seen { held, value, is_last: false, free_of });
     Some((after + 1, held.datum(rest, value)))
 }
 
@@ -212,8 +206,7 @@ impl Reading<'_, '_, '_> {
     fn value(&mut self, field: Option<FieldId>, is_wanted: bool) -> Result<Option<Seen>, TextError> {
         let first = self.reader.peek();
         let start = self.reader.at;
-        let reading = self.recall.next_reading();
-        let seen = |held, value, free_of| Some(Seen { held, value, is_last: false, free_of, reading });
+        let seen = |held, value, free_of| Some(Seen { held, value, is_last: false, free_of });
         match first {
             Some(b'"') => {
                 let (text, kind) = self.reader.string("a value is no JSON")?;
@@ -223,7 +216,7 @@ impl Reading<'_, '_, '_> {
                 let held = if kind == Kind::Plain { Held::TEXT } else { Held::ESCAPED };
                 let value = (start + 1, start + 1 + text.len());
                 if is_wanted {
-                    self.frame.push_first(field, held.datum(self.reader.text, value), reading);
+                    self.frame.push_first(field, held.datum(self.reader.text, value));
                 }
                 let free_of = self.search.look(self.reader.text, value.0, value.1);
                 Ok(if kind == Kind::Odd { None } else { seen(held, value, free_of) })
@@ -241,7 +234,7 @@ impl Reading<'_, '_, '_> {
             _ => {
                 let datum = self.reader.plain()?;
                 if is_wanted {
-                    self.frame.push_first(field, datum, reading);
+                    self.frame.push_first(field, datum);
                 }
                 Ok(seen(Held::other(datum), (start, start), self.search.number()))
             }

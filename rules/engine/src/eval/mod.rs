@@ -23,7 +23,6 @@ mod hash;
 mod json;
 mod judge;
 mod keywords;
-mod latest;
 mod lean;
 mod member;
 mod members;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::hash::Table;
 use super::keywords::Keywords;
-use super::member::{FOLLOWERS, MAX_MEMBER, Member, Readings};
+use super::member::{FOLLOWERS, MAX_MEMBER, Member};
 use super::names::Names;
 use super::quotes::{Kind, string};
 
@@ -32,8 +32,6 @@ pub(crate) struct Recall {
     keywords: Vec<(Arc<Keywords>, u64)>,
     /// The last of those numbers.
     last: u64,
-    /// Readings of values, each with a number that no other has, here or elsewhere.
-    readings: Readings,
 }
 
 impl Recall {
@@ -83,17 +81,6 @@ impl Recall {
     #[inline(always)]
     pub(crate) fn at(&mut self, place: u16) -> &mut Member {
         &mut self.places[usize::from(place)]
-    }
-
-    /// The same, and the numbers of readings.
-    #[inline(always)]
-    pub(crate) fn at_with_readings(&mut self, place: u16) -> (&mut Member, &mut Readings) {
-        (&mut self.places[usize::from(place)], &mut self.readings)
-    }
-
-    /// The number of a reading.
-    pub(crate) fn next_reading(&mut self) -> u64 {
-        self.readings.next()
     }
 
     /// Whether the member that stands first in what is left of a text has a known name, which did not follow the one at a

@@ -5,7 +5,6 @@ use super::detail::Truth;
 use super::forms::Forms;
 use super::frame::Datum;
 use super::frame::Frame;
-use super::latest::Latest;
 use super::memo::{Dictionary, Held, Memo};
 use super::pattern::Pattern;
 use super::program::{Atom, AtomId, Program, Scope};
@@ -20,7 +19,6 @@ pub struct Scratch {
     pub(super) marks: Marks,
     pub(super) forms: Forms,
     pub(super) memo: Memo,
-    pub(super) latest: Latest,
     /// Numbers of strings are those of one batch.
     pub(super) is_batch: bool,
     pub(super) dictionary: Dictionary,
