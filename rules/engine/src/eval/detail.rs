@@ -29,6 +29,11 @@ pub(crate) trait Truth {
     /// Whether an atom does.
     fn atom(&mut self, id: AtomId) -> bool;
 
+    /// Whether a selection of the rule in hand does.
+    fn selection(&mut self, rule: &CoreRule, number: usize) -> bool {
+        rule.selections[number].body.holds(&rule.selections, &mut |id| self.atom(id))
+    }
+
     /// Whether the value at a place passes a test.
     fn passes(&mut self, test: &Test, place: usize) -> bool;
 }
@@ -53,8 +58,8 @@ pub(crate) fn explain_by(program: &Program, rule: &CoreRule, frame: &Frame<'_>, 
     let found =
         Found { selections: Vec::with_capacity(rule.selections.len()), fields: Vec::with_capacity(USUAL_FIELDS.min(max)) };
     let mut explainer = Explainer { program, frame, max, truth, places: Vec::with_capacity(USUAL_FIELDS), found };
-    for selection in &rule.selections {
-        if selection.body.holds(&rule.selections, &mut |id| explainer.truth.atom(id)) {
+    for (number, selection) in rule.selections.iter().enumerate() {
+        if explainer.truth.selection(rule, number) {
             explainer.found.selections.push(Arc::clone(&selection.name));
             selection.body.each_atom(&mut |id| explainer.atom(id));
         }

@@ -20,6 +20,10 @@ pub(crate) struct Lean {
     words: Vec<u32>,
     /// By rule: where its condition begins.
     rules: Vec<u32>,
+    /// Where selections begin, those of one rule after those of the one before.
+    selections: Vec<u32>,
+    /// By rule: where its selections stand there.
+    firsts: Vec<u32>,
 }
 
 impl Lean {
@@ -36,14 +40,23 @@ impl Lean {
             }
             lean.rules.push(writer.words.len() as u32);
             writer.write(&rule.condition);
+            lean.firsts.push(lean.selections.len() as u32);
+            lean.selections.extend(writer.selections.iter().map(|written| written.start));
         }
         lean.words.shrink_to_fit();
+        lean.selections.shrink_to_fit();
         lean
     }
 
     /// Whether the condition of a rule holds, given which atoms hold.
     pub(crate) fn holds(&self, rule: usize, atom: &mut impl FnMut(AtomId) -> bool) -> bool {
         self.judge(self.rules[rule] as usize, atom).0
+    }
+
+    /// Whether a selection of a rule holds.
+    pub(crate) fn selection_holds(&self, rule: usize, selection: usize, atom: &mut impl FnMut(AtomId) -> bool) -> bool {
+        let start = self.selections[self.firsts[rule] as usize + selection];
+        self.judge(start as usize, atom).0
     }
 
     /// The truth of the expression at a place, and where the next one begins.
@@ -262,6 +275,10 @@ mod tests {
             for truths in 0..1u32 << ATOMS {
                 let mut atom = |id: AtomId| truths >> id.0 & 1 == 1;
                 prop_assert_eq!(lean.holds(0, &mut atom), rule.condition.holds(&rule.selections, &mut atom), "{:?} {:b}", rule, truths);
+                for (number, selection) in rule.selections.iter().enumerate() {
+                    let expected = selection.body.holds(&rule.selections, &mut atom);
+                    prop_assert_eq!(lean.selection_holds(0, number, &mut atom), expected, "{:?} {:b}", selection, truths);
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use super::frame::Datum;
 use super::frame::Frame;
 use super::memo::{Dictionary, Held, Memo};
 use super::pattern::Pattern;
-use super::program::{Atom, AtomId, Program, Scope};
+use super::program::{Atom, AtomId, CoreRule, Program, Scope};
 use super::reference::{atom_holds, trip};
 use super::searched::Searched;
 use super::subject::unmapped;
@@ -127,6 +127,8 @@ pub(super) struct Known<'a, 'f> {
     pub(super) frame: &'a Frame<'f>,
     /// What all values of the frame were searched for.
     pub(super) searched: Option<&'a dyn Searched>,
+    /// The rule in hand.
+    pub(super) rule: usize,
 }
 
 impl Truth for Known<'_, '_> {
@@ -135,6 +137,10 @@ impl Truth for Known<'_, '_> {
             Some(searched) => self.scratch.searched_atom(searched, self.program, self.frame, id),
             None => self.scratch.atom(self.program, self.frame, id),
         }
+    }
+
+    fn selection(&mut self, _rule: &CoreRule, number: usize) -> bool {
+        self.program.lean.selection_holds(self.rule, number, &mut |id| self.atom(id))
     }
 
     fn passes(&mut self, test: &Test, place: usize) -> bool {

@@ -133,7 +133,7 @@ impl Judge {
         let (all, chosen) = (self, (self, choice));
         let searched = [&all as &dyn Searched, &chosen];
         let searched = searched.into_iter().find(|searched| scratch.marks.was_searched_by(searched.number()));
-        explain_by(program, &program.rules[rule], frame, max, &mut Known { scratch, program, frame, searched })
+        explain_by(program, &program.rules[rule], frame, max, &mut Known { scratch, program, frame, searched, rule })
     }
 }
 
