@@ -9,8 +9,6 @@ use axum::extract::connect_info::ConnectInfo;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -19,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use crate::error::ApiError;
-use crate::options::{Options, TlsOptions};
+use crate::options::Options;
 
 /// Connections at once: analysts and consoles are few; a flood waits in the backlog.
 const MAX_CONNECTIONS: usize = 512;
@@ -41,14 +39,12 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Over TLS with the certificate that the server gives, which it exchanges while connections come and go; else with the
-    /// files of the options as they are now; else plain.
+    /// Over TLS with the certificate that the server gives, which it exchanges while connections come and go; else plain.
+    /// The files of the options are the server's to read, as those of the gateway are.
     pub(crate) async fn bind(options: &Options, certificate: Option<Certificate>) -> Result<Self, ApiError> {
-        let tls = match (&options.tls, certificate) {
-            (_, Some(certificate)) => Some(acceptor(certificate)?),
-            (Some(files), None) => Some(from_files(files)?),
-            (None, None) if options.needs_tls() => return Err(options.without_tls()),
-            (None, None) => None,
+        let tls = match certificate {
+            Some(certificate) => Some(acceptor(certificate)?),
+            None => options.without_certificate().map_or(Ok(None), Err)?,
         };
         let failed = |source| ApiError::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
@@ -124,22 +120,6 @@ where
     if let Err(error) = watcher.watch(connection.into_owned()).await {
         tracing::debug!(%peer, %error, "a connection to the API ended badly");
     }
-}
-
-fn from_files(options: &TlsOptions) -> Result<TlsAcceptor, ApiError> {
-    let content = |path: &std::path::Path| {
-        let path = path.to_owned();
-        move |why: String| ApiError::Content { path, why }
-    };
-    let chain = CertificateDer::pem_file_iter(&options.cert)
-        .and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>())
-        .map_err(|error| content(&options.cert)(format!("no PEM certificates: {error}")))?;
-    let key = PrivateKeyDer::from_pem_file(&options.key)
-        .map_err(|error| content(&options.key)(format!("no PEM private key: {error}")))?;
-    let provider = rustls::crypto::ring::default_provider();
-    let certified = rustls::sign::CertifiedKey::from_der(chain, key, &provider)
-        .map_err(|error| content(&options.cert)(format!("it does not go with the key: {error}")))?;
-    acceptor(Arc::new(rustls::sign::SingleCertAndKey::from(certified)))
 }
 
 /// TLS 1.3 only: every browser and tool that may ask here speaks it, and it has no weak options.

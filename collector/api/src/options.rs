@@ -18,7 +18,7 @@ pub struct Options {
     /// File of the admin token; written at the first start (mode 0600). Empty in the configuration means the server's
     /// `<data>/api/admin.token`; the API itself refuses it.
     pub token_file: PathBuf,
-    /// Certificate and key of the API.
+    /// Certificate and key of the API, taken over anew when they change. The server reads them.
     pub tls: Option<TlsOptions>,
     /// How often may be asked.
     pub rates: RateOptions,
@@ -62,14 +62,20 @@ impl Options {
         !self.listen.ip().is_loopback()
     }
 
-    /// What is wrong when it must speak TLS and cannot.
-    pub(crate) fn without_tls(&self) -> ApiError {
-        let why = format!(
-            "{} is not a loopback address: tokens would cross the network in the clear. Set tls.cert and tls.key, or listen on \
-             127.0.0.1 behind a TLS proxy or an SSH tunnel",
-            self.listen
-        );
-        ApiError::Options { key: "listen", why }
+    /// What is wrong when it must speak TLS and was given no certificate; none where it need not.
+    pub(crate) fn without_certificate(&self) -> Option<ApiError> {
+        if self.tls.is_some() {
+            let why = "its files were not read: whoever starts the API reads them and gives it the certificate".into();
+            return Some(ApiError::Options { key: "tls", why });
+        }
+        let why = || {
+            format!(
+                "{} is not a loopback address: tokens would cross the network in the clear. Set tls.cert and tls.key, or listen \
+                 on 127.0.0.1 behind a TLS proxy or an SSH tunnel",
+                self.listen
+            )
+        };
+        self.needs_tls().then(|| ApiError::Options { key: "listen", why: why() })
     }
 }
 
@@ -81,10 +87,10 @@ mod tests {
     fn an_open_address_needs_tls_and_the_way_out_is_said() {
         let mut options = Options { token_file: "t".into(), listen: "0.0.0.0:8080".parse().unwrap(), ..Options::default() };
         assert!(options.needs_tls());
-        let error = options.without_tls().to_string();
+        let error = options.without_certificate().unwrap().to_string();
         assert!(error.contains("tls.cert") && error.contains("127.0.0.1"), "{error}");
         options.listen = "[::1]:8080".parse().unwrap();
-        assert!(!options.needs_tls());
+        assert!(!options.needs_tls() && options.without_certificate().is_none());
         options.validate().unwrap();
         assert!(Options::default().validate().unwrap_err().to_string().contains("token_file"));
     }

@@ -37,7 +37,7 @@ pub struct Sources {
     pub roles: Roles,
     /// `/metrics`; 404 without.
     pub metrics: Option<Metrics>,
-    /// Certificate for when the options name none; needed where it does not listen on loopback.
+    /// Certificate; needed where the options name its files, and where it does not listen on loopback.
     pub certificate: Option<Certificate>,
 }
 

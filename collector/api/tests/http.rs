@@ -3,12 +3,13 @@
 
 mod common;
 
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use beffroi_api::{Options, start};
+use beffroi_api::{Options, Sources, start_with};
 use beffroi_bus::control::{Control, Outcome};
-use beffroi_bus::{TailFrom, Topic};
+use beffroi_bus::{Bus, TailFrom, Topic};
 use beffroi_schema::control::{AgentEnrolled, Change};
 use beffroi_schema::{Stream, wire};
 use beffroi_store::{Options as StoreOptions, Store};
@@ -250,13 +251,13 @@ async fn with_a_certificate_it_speaks_tls_and_nothing_else() {
     let options = Options {
         listen: "127.0.0.1:0".parse().unwrap(),
         token_file: folder.path().join("admin.token"),
-        tls: Some(beffroi_api::TlsOptions { cert: cert.clone(), key }),
+        tls: Some(beffroi_api::TlsOptions { cert: cert.clone(), key: key.clone() }),
         ..Options::default()
     };
-    let store = Store::connect(&StoreOptions::default()).unwrap();
-    let control = Control::start(bus.clone(), stop.clone()).await.unwrap();
-    let roles = Arc::new(Vec::new);
-    let handle = start(options.clone(), store.clone(), bus.clone(), control.clone(), roles.clone(), stop.clone()).await.unwrap();
+    let sources = sources(&bus, &stop).await;
+    let read = |key: &Path| beffroi_gateway::pki::provided_certificate(cert.clone(), key.into(), stop.clone());
+    let with = Sources { certificate: Some(read(&key).unwrap()), ..sources.clone() };
+    let handle = start_with(options.clone(), with, stop.clone()).await.unwrap();
     let root = reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
     let client = reqwest::Client::builder().tls_certs_only([root]).build().unwrap();
     let port = handle.address().port();
@@ -267,9 +268,9 @@ async fn with_a_certificate_it_speaks_tls_and_nothing_else() {
     assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
     assert!(!old_tls_is_taken(made.cert.der().clone(), handle.address()).await, "TLS 1.2 must be refused");
     assert!(client.get(format!("http://localhost:{port}/healthz")).send().await.is_err());
-    let swapped = Options { tls: Some(beffroi_api::TlsOptions { cert: cert.clone(), key: cert }), ..options };
-    let Err(error) = start(swapped, store, bus, control, roles, stop.clone()).await else { panic!("a certificate is no key") };
-    assert!(error.to_string().contains("private key"), "{error}");
+    assert!(read(&cert).err().unwrap().to_string().contains("private key"), "a certificate is no key");
+    let Err(error) = start_with(options, sources, stop.clone()).await else { panic!("nobody read its files") };
+    assert!(error.to_string().contains("tls"), "{error}");
     stop.cancel();
 }
 
@@ -293,27 +294,79 @@ async fn an_open_address_is_listened_on_only_over_tls() {
     support::provider();
     let token_file = folder.path().join("admin.token");
     let options = Options { listen: "0.0.0.0:0".parse().unwrap(), token_file, ..Options::default() };
-    let store = Store::connect(&StoreOptions::default()).unwrap();
-    let control = Control::start(bus.clone(), stop.clone()).await.unwrap();
-    let sources = |certificate| beffroi_api::Sources {
-        store: store.clone(),
-        bus: bus.clone(),
-        control: control.clone(),
-        roles: Arc::new(Vec::new),
-        metrics: None,
-        certificate,
-    };
-    let Err(error) = beffroi_api::start_with(options.clone(), sources(None), stop.clone()).await else { panic!("in the clear") };
+    let sources = sources(&bus, &stop).await;
+    let Err(error) = start_with(options.clone(), sources.clone(), stop.clone()).await else { panic!("in the clear") };
     assert!(error.to_string().contains("tls.cert"), "{error}");
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = rustls_pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into();
     let provider = rustls::crypto::ring::default_provider();
     let certified = rustls::sign::CertifiedKey::from_der(vec![made.cert.der().clone()], key, &provider).unwrap();
     let certificate: beffroi_api::Certificate = Arc::new(rustls::sign::SingleCertAndKey::from(certified));
-    let handle = beffroi_api::start_with(options, sources(Some(certificate)), stop.clone()).await.unwrap();
+    let handle = start_with(options, Sources { certificate: Some(certificate), ..sources }, stop.clone()).await.unwrap();
     let root = reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
     let client = reqwest::Client::builder().tls_certs_only([root]).build().unwrap();
     let answer = client.get(format!("https://localhost:{}/healthz", handle.address().port())).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
+    stop.cancel();
+}
+
+async fn sources(bus: &Bus, stop: &CancellationToken) -> Sources {
+    let control = Control::start(bus.clone(), stop.clone()).await.unwrap();
+    let store = Store::connect(&StoreOptions::default()).unwrap();
+    Sources { store, bus: bus.clone(), control, roles: Arc::new(Vec::new), metrics: None, certificate: None }
+}
+
+/// A certificate of `localhost`, in files; what a client is shown of it.
+fn write_certificate(cert: &Path, key: &Path) -> rustls_pki_types::CertificateDer<'static> {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(cert, made.cert.pem()).unwrap();
+    std::fs::write(key, made.signing_key.serialize_pem()).unwrap();
+    made.cert.der().clone()
+}
+
+/// The certificate that a new client of the API is shown, if it is one of these.
+async fn shown(
+    known: &[rustls_pki_types::CertificateDer<'static>],
+    address: std::net::SocketAddr,
+) -> Option<rustls_pki_types::CertificateDer<'static>> {
+    let mut roots = rustls::RootCertStore::empty();
+    known.iter().for_each(|one| roots.add(one.clone()).unwrap());
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let name = rustls_pki_types::ServerName::try_from("localhost").unwrap();
+    let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.ok()?;
+    Some(stream.get_ref().1.peer_certificates()?[0].clone().into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_certificate_is_shown_without_a_restart_and_a_broken_one_never() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = support::bus(&folder.path().join("bus")).await;
+    let stop = CancellationToken::new();
+    support::provider();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let first = write_certificate(&cert, &key);
+    let often = Duration::from_millis(20);
+    let certificate = beffroi_gateway::pki::follow_certificate(cert.clone(), key.clone(), often, stop.clone()).unwrap();
+    let options = Options {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        token_file: folder.path().join("admin.token"),
+        tls: Some(beffroi_api::TlsOptions { cert: cert.clone(), key: key.clone() }),
+        ..Options::default()
+    };
+    let sources = Sources { certificate: Some(certificate), ..sources(&bus, &stop).await };
+    let address = start_with(options, sources, stop.clone()).await.unwrap().address();
+    assert_eq!(shown(std::slice::from_ref(&first), address).await.as_ref(), Some(&first));
+    for broken in [&b"-----BEGIN CERTIFICATE-----\ncut off"[..], b"", &std::fs::read(&key).unwrap()] {
+        std::fs::write(&cert, broken).unwrap();
+        tokio::time::sleep(often * 5).await;
+        assert_eq!(shown(std::slice::from_ref(&first), address).await.as_ref(), Some(&first), "the old one stays");
+    }
+    let second = write_certificate(&cert, &key);
+    let (known, begun) = ([first, second], Instant::now());
+    while shown(&known, address).await.as_ref() != Some(&known[1]) {
+        assert!(begun.elapsed() < Duration::from_secs(10), "never taken over");
+        tokio::time::sleep(often).await;
+    }
     stop.cancel();
 }

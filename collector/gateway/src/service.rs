@@ -182,8 +182,8 @@ fn serve_identity(
     if let Some(files) = options.tls.clone() {
         let authority = roles.enroll.then(|| Authority::open_or_create(&options.pki)).transpose()?.map(Arc::new);
         let root = authority.as_ref().map_or_else(|| Root::open(&options.pki), |authority| Ok(authority.root().clone()))?;
-        let leaf = Arc::new(GatewayLeaf::new(pki::read_provided(&files.certificate, &files.key)?)?);
-        tasks.spawn(pki::watch_files(leaf.clone(), files.certificate, files.key, shutdown.clone()));
+        let (leaf, watch) = pki::followed(files.certificate, files.key, pki::WATCH_EVERY, shutdown.clone())?;
+        tasks.spawn(watch);
         return Ok(Served { root, authority, leaf });
     }
     let open = if roles.enroll { Authority::open_or_create } else { Authority::open };

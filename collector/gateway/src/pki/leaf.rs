@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -21,7 +21,7 @@ use crate::options::Options;
 /// How soon a failed renewal is tried again: the old leaf has a third of its life left.
 const RETRY: Duration = Duration::from_secs(60);
 /// How often provided files are looked at.
-const WATCH_EVERY: Duration = Duration::from_secs(60);
+pub(crate) const WATCH_EVERY: Duration = Duration::from_secs(60);
 
 /// The leaf in use.
 #[derive(Debug)]
@@ -89,9 +89,34 @@ pub fn provided_certificate(
     key: PathBuf,
     stop: CancellationToken,
 ) -> Result<Arc<dyn ResolvesServerCert>, PkiError> {
-    let leaf = Arc::new(GatewayLeaf::new(read_provided(&chain, &key)?)?);
-    tokio::spawn(watch_files(leaf.clone(), chain, key, stop));
+    follow_certificate(chain, key, WATCH_EVERY, stop)
+}
+
+/// The same with files that are looked at as often as this.
+///
+/// # Errors
+/// As [`provided_certificate`].
+pub fn follow_certificate(
+    chain: PathBuf,
+    key: PathBuf,
+    every: Duration,
+    stop: CancellationToken,
+) -> Result<Arc<dyn ResolvesServerCert>, PkiError> {
+    let (leaf, watch) = followed(chain, key, every, stop)?;
+    tokio::spawn(watch);
     Ok(leaf)
+}
+
+/// The leaf in these files, and the task that takes it over anew whenever they change.
+pub(crate) fn followed(
+    chain: PathBuf,
+    key: PathBuf,
+    every: Duration,
+    stop: CancellationToken,
+) -> Result<(Arc<GatewayLeaf>, impl Future<Output = ()> + Send), PkiError> {
+    let seen = changed_at(&chain);
+    let leaf = Arc::new(GatewayLeaf::new(read_provided(&chain, &key)?)?);
+    Ok((leaf.clone(), watch_files(leaf, (chain, key), (seen, every), stop)))
 }
 
 /// Issues a new leaf at two thirds of every leaf's life until `stop`.
@@ -119,7 +144,7 @@ pub(crate) async fn keep_renewed(
 }
 
 /// Reads a chain and a key that an operator provides.
-pub(crate) fn read_provided(chain: &Path, key: &Path) -> Result<GatewayCertificate, PkiError> {
+pub(super) fn read_provided(chain: &Path, key: &Path) -> Result<GatewayCertificate, PkiError> {
     let broken = |path: &Path, why: String| PkiError::Provided { path: path.to_path_buf(), why };
     let text = std::fs::read(chain).map_err(|source| PkiError::Io { path: chain.to_path_buf(), source })?;
     let certificates = CertificateDer::pem_slice_iter(&text)
@@ -137,24 +162,30 @@ pub(crate) fn read_provided(chain: &Path, key: &Path) -> Result<GatewayCertifica
     Ok(GatewayCertificate { chain: certificates, key: secret, not_after })
 }
 
-/// Takes over provided files whenever they change, until `stop`. Broken files are said and the old leaf stays.
-pub(crate) async fn watch_files(leaf: Arc<GatewayLeaf>, chain: PathBuf, key: PathBuf, stop: CancellationToken) {
-    let mut seen = changed_at(&chain);
-    while stop.run_until_cancelled(tokio::time::sleep(WATCH_EVERY)).await.is_some() {
+/// Takes over provided files whenever they change, until `stop`. Broken files are said and the old leaf stays; they are
+/// tried again every time, because the key may come after its certificate.
+async fn watch_files(
+    leaf: Arc<GatewayLeaf>,
+    (chain, key): (PathBuf, PathBuf),
+    (mut seen, every): (Option<SystemTime>, Duration),
+    stop: CancellationToken,
+) {
+    while stop.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
         let now = changed_at(&chain);
         if now == seen {
             continue;
         }
-        match read_provided(&chain, &key).and_then(|certificate| leaf.replace(certificate)) {
+        let (path, read) = (chain.display(), read_provided(&chain, &key));
+        match read.and_then(|certificate| leaf.replace(certificate)) {
             Ok(()) => {
-                tracing::info!(not_after = clock::text(leaf.not_after()), "took over the gateway's new certificate");
+                tracing::info!(%path, not_after = clock::text(leaf.not_after()), "took over a new certificate");
                 seen = now;
             }
-            Err(error) => tracing::error!(%error, "the new certificate cannot be used, the old one stays"),
+            Err(error) => tracing::error!(%path, %error, "the new certificate cannot be used, the old one stays"),
         }
     }
 }
 
-fn changed_at(path: &Path) -> Option<std::time::SystemTime> {
+fn changed_at(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }

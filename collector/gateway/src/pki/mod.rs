@@ -25,8 +25,8 @@ use crate::clock;
 
 pub use csr::CsrError;
 pub(crate) use csr::check as check_csr;
-pub(crate) use leaf::{GatewayLeaf, keep_renewed, read_provided, watch_files};
-pub use leaf::{own_certificate, provided_certificate};
+pub(crate) use leaf::{GatewayLeaf, WATCH_EVERY, followed, keep_renewed};
+pub use leaf::{follow_certificate, own_certificate, provided_certificate};
 
 /// Life of the server CA: agents pin it, so it outlives several generations of hosts.
 const CA_SECONDS: i64 = 10 * 365 * 24 * 3600;

@@ -181,9 +181,75 @@ fn provided_files_are_read_and_broken_ones_named() {
     let (chain, secret) = (dir.path().join("g.pem"), dir.path().join("g.key"));
     std::fs::write(&chain, authority.root().pem()).unwrap();
     std::fs::write(&secret, key.serialize_pem()).unwrap();
-    let provided = read_provided(&chain, &secret).unwrap();
+    let provided = leaf::read_provided(&chain, &secret).unwrap();
     assert!(GatewayLeaf::new(provided).is_err(), "the key belongs to another certificate");
     assert!(GatewayLeaf::new(made).is_ok());
     std::fs::write(&chain, "x").unwrap();
-    assert!(read_provided(&chain, &secret).err().unwrap().to_string().contains("g.pem"));
+    assert!(leaf::read_provided(&chain, &secret).err().unwrap().to_string().contains("g.pem"));
+}
+
+/// What was said in the log.
+#[derive(Default)]
+struct Said(std::sync::Mutex<String>);
+
+impl tracing::field::Visit for &Said {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.0.lock().unwrap().push_str(&format!("{field}={value:?} "));
+    }
+}
+
+impl tracing::Subscriber for Said {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut &*self);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+fn write_provided(chain: &std::path::Path, key: &std::path::Path) -> Vec<u8> {
+    let made = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["localhost".to_string()]).unwrap().self_signed(&made).unwrap();
+    std::fs::write(chain, certificate.pem()).unwrap();
+    std::fs::write(key, made.serialize_pem()).unwrap();
+    certificate.der().to_vec()
+}
+
+#[tokio::test]
+async fn provided_files_are_followed_and_broken_ones_are_said() {
+    let said = Arc::new(Said::default());
+    let _in_this_test = tracing::subscriber::set_default(said.clone());
+    let heard = |text: &str| said.0.lock().unwrap().contains(text);
+    let dir = tempfile::tempdir().unwrap();
+    let (chain, secret) = (dir.path().join("g.pem"), dir.path().join("g.key"));
+    let first = write_provided(&chain, &secret);
+    let stop = tokio_util::sync::CancellationToken::new();
+    let (leaf, watch) = followed(chain.clone(), secret.clone(), Duration::from_millis(10), stop.clone()).unwrap();
+    let task = tokio::spawn(watch);
+    std::fs::write(&chain, "-----BEGIN CERTIFICATE-----\ncut off").unwrap();
+    let within = std::time::Instant::now();
+    while !heard("the old one stays") {
+        assert!(within.elapsed() < Duration::from_secs(10), "nobody was told");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(heard("g.pem") && leaf.der() == first);
+    let second = write_provided(&chain, &secret);
+    while leaf.der() != second {
+        assert!(within.elapsed() < Duration::from_secs(10), "never taken over");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(heard("took over a new certificate") && first != second);
+    stop.cancel();
+    task.await.unwrap();
 }
