@@ -32,7 +32,7 @@ pub(super) struct Reader {
 }
 
 /// Readers, and by which number they are known as a set.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Readers {
     pub(super) set: SetId,
     pub(super) readers: Vec<Reader>,
@@ -279,7 +279,11 @@ impl SigmaDetector {
 }
 
 fn asked_of(column: usize, readers: Vec<Reader>, ground: Ground, memory: &mut Memory) -> Asked {
-    let (way, category, _) = ground;
+    let (way, category, kind) = ground;
+    // Most columns are no lists: nobody reads texts of theirs.
+    if kind != Kind::List {
+        return Asked { column, whole: memory.readers(ground, readers), arguments: Vec::new(), rest: Readers::default() };
+    }
     let rest: Vec<Reader> = readers.iter().copied().filter(|reader| reader.part == Part::Whole).collect();
     // Of the texts of a list each is read whole.
     let mut by_place: Vec<Vec<Reader>> = Vec::new();
