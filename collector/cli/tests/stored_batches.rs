@@ -35,7 +35,7 @@ fn start(seq: u64, parent: &str) -> Event {
 fn sealed(host: &str, records: &[Record]) -> Vec<u8> {
     let key = SigningKey::from_bytes(&[host.len() as u8; 32]);
     let mut builder = BatchBuilder::new(&HostInfo { hostname: host.into(), ..HostInfo::default() });
-    records.iter().for_each(|record| _ = builder.push(record));
+    records.iter().for_each(|record| builder.push(record));
     let header = Header::unsealed(
         "interieur".into(),
         AgentId::of_public_key(&key.verifying_key().to_bytes()),
