@@ -3,8 +3,8 @@
 //!
 //! The table is of one of four sizes that are known when this is compiled, so that no access needs a check.
 
-/// Bytes of a key: long enough to be rare, short enough that nearly every text of a rule has one.
-pub(crate) const GRAM: usize = 4;
+use super::gram::{self, GRAM};
+
 /// Bytes of the table for each key, so that few other keys share one.
 const BYTES_A_KEY: usize = 24;
 /// Places that are looked at together, so that one branch serves them all.
@@ -31,7 +31,7 @@ fn table<const N: usize>(keys: &[u32]) -> Box<[u8; N]> {
 
 #[inline(always)]
 fn place<const N: usize>(key: u32) -> usize {
-    (key.wrapping_mul(0x9e37_79b1) >> (32 - N.trailing_zeros())) as usize
+    gram::place(key, N.trailing_zeros())
 }
 
 impl Filter {

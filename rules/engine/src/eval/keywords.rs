@@ -7,10 +7,10 @@
 
 use std::sync::Arc;
 
-use super::filter::{Filter, GRAM};
-use super::hash::{Table, spread};
+use super::filter::Filter;
+use super::gram::{GRAM, Rarity, gram, key, rarest};
+use super::hash::Table;
 use super::program::Atom;
-use super::scan::Rarity;
 
 /// What tells small letters from capitals.
 const CASE: u8 = 0x20;
@@ -81,14 +81,13 @@ impl Keywords {
         let mut pairs = Vec::new();
         for (number, part) in self.parts.iter().enumerate() {
             for residue in 0..self.step {
-                let places = part.text.array_windows::<GRAM>().enumerate().skip(residue).step_by(self.step);
-                let Some((offset, four)) = places.min_by_key(|(offset, _)| part.common.get(*offset)) else { continue };
-                pairs.push((u32::from_le_bytes(*four), self.anchors.len() as u32));
+                let Some(offset) = rarest(part.common.iter().copied(), residue, self.step) else { continue };
+                pairs.push((gram::<GRAM>(&part.text[offset..]), self.anchors.len() as u32));
                 self.anchors.push((number, offset));
             }
         }
-        self.filter = Filter::new(&pairs.iter().map(|(key, _)| *key).collect::<Vec<_>>()).into();
-        self.table = Table::new(&pairs.iter().map(|(key, anchor)| (hash(*key), *anchor)).collect::<Vec<_>>());
+        self.filter = Filter::new(&pairs.iter().map(|(four, _)| *four).collect::<Vec<_>>()).into();
+        self.table = Table::new(&pairs.iter().map(|(four, anchor)| (key(*four), *anchor)).collect::<Vec<_>>());
         self
     }
 
@@ -131,8 +130,8 @@ impl Keywords {
     fn stand_in_block(&self, text: &[u8], start: usize) -> bool {
         (start..start + self.filter.block(self.step)).step_by(self.step).any(|at| {
             let four = text.get(at..).and_then(|rest| rest.first_chunk::<GRAM>());
-            let key = four.map(|four| u32::from_le_bytes(*four) | CASES).filter(|key| self.filter.may_be(*key));
-            key.is_some_and(|key| self.table.find(hash(key)).any(|anchor| self.stands(text, at, anchor)))
+            let four = four.map(|four| u32::from_le_bytes(*four) | CASES).filter(|four| self.filter.may_be(*four));
+            four.is_some_and(|four| self.table.find(key(four)).any(|anchor| self.stands(text, at, anchor)))
         })
     }
 
@@ -148,10 +147,6 @@ impl Keywords {
         let found = at.checked_sub(*offset).and_then(|start| text.get(start..start + part.len()));
         found.is_some_and(|found| found.iter().zip(part.iter()).all(|(byte, wanted)| byte | CASE == *wanted))
     }
-}
-
-fn hash(key: u32) -> u64 {
-    spread(key.into())
 }
 
 fn folds_into_ascii(text: &[u8]) -> bool {

@@ -4,11 +4,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
-use super::filter::GRAM;
+use super::gram::{GRAM, Rarity};
 use super::needles::{Needle, Needles, Place};
 use super::possible::Given;
 use super::program::{AtomId, CoreRule, Expr, Program};
-use super::scan::Rarity;
 
 /// What rules say about how common their parts are.
 #[derive(Debug, Default, Clone)]

@@ -5,77 +5,16 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use beffroi_simd::{self as simd, Chunk};
-
-use super::filter::{Filter, GRAM};
 use super::forms::{Form, Forms};
+use super::gram::{GRAM, Rarity, gram, key};
 use super::hash::{Table, hash, spread};
+use super::inside::Inside;
 use super::needles::{Needle, Needles, Place};
+use super::pairs::Pairs;
 use super::required::Required;
 
 /// Numbers of scans. Rules would have to be loaded a million times before one came back.
 static SCANS: AtomicU32 = AtomicU32::new(1);
-
-/// How often four bytes stand in the texts of all rules, roughly: what many rules name is common in events as well.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Rarity {
-    counts: Vec<u16>,
-}
-
-impl Rarity {
-    const BITS: u32 = 16;
-
-    /// Counts what stands in these texts.
-    pub(crate) fn of<'t>(texts: impl Iterator<Item = &'t str>) -> Self {
-        let mut counts = vec![0u16; 1 << Self::BITS];
-        for text in texts {
-            for window in text.as_bytes().windows(GRAM) {
-                let count = &mut counts[Self::place(window)];
-                *count = count.saturating_add(1);
-            }
-        }
-        Self { counts }
-    }
-
-    fn place(window: &[u8]) -> usize {
-        (gram::<GRAM>(window).wrapping_mul(SPREAD) >> (32 - Self::BITS)) as usize
-    }
-
-    /// How often these four bytes stand there.
-    pub(crate) fn count(&self, window: &[u8]) -> u16 {
-        self.counts.get(Self::place(window)).copied().unwrap_or(0)
-    }
-
-    /// Whether a text that is looked for in steps is rarely met by what it is looked for by.
-    pub(super) fn is_rare(&self, text: &str, step: usize) -> bool {
-        (0..step)
-            .all(|first| self.rarest(text, first, step).is_some_and(|at| self.count(&text.as_bytes()[at..at + GRAM]) <= RARE))
-    }
-
-    /// Where the four bytes of a text stand that are the rarest in rules, among every `step`-th place from `first`.
-    fn rarest(&self, text: &str, first: usize, step: usize) -> Option<usize> {
-        let places = text.as_bytes().windows(GRAM).enumerate().skip(first).step_by(step);
-        places.min_by_key(|(_, window)| self.count(window)).map(|(at, _)| at)
-    }
-}
-
-/// Four bytes that no more texts of rules have are rare in values as well.
-const RARE: u16 = 16;
-const SPREAD: u32 = 0x9e37_79b1;
-
-/// The first `N` bytes, two or four, as a number.
-#[inline]
-fn gram<const N: usize>(window: &[u8]) -> u32 {
-    match (window.first_chunk::<4>(), window.first_chunk::<2>()) {
-        (Some(bytes), _) if N == 4 => u32::from_le_bytes(*bytes),
-        (_, Some(bytes)) => u32::from(u16::from_le_bytes(*bytes)),
-        _ => 0,
-    }
-}
-
-fn key(gram: u32) -> u64 {
-    spread(gram.into())
-}
 
 /// Bytes of a beginning or an end that tell it from most others: half of all programs end in the same four.
 pub(super) const OUTER: usize = 8;
@@ -102,148 +41,6 @@ fn outer_end(text: &[u8]) -> u64 {
 fn of_outer(word: u64) -> u64 {
     let mixed = spread(word);
     mixed ^ mixed << 29
-}
-
-/// Texts of two and three bytes that may stand anywhere, by their first two.
-#[derive(Debug, Default)]
-struct Pairs {
-    bits: Vec<u64>,
-    table: Table,
-    /// All pairs, where they are few enough to be looked for one by one.
-    few: Vec<[u8; 2]>,
-}
-
-/// Pairs that are looked for one by one, each in sixteen places at a time.
-const FEW_PAIRS: usize = 5;
-
-impl Pairs {
-    fn new(pairs: &[(u32, u32)]) -> Self {
-        let mut made = Self::default();
-        if !pairs.is_empty() {
-            made.bits.resize((1 << 16) / 64, 0);
-            pairs.iter().for_each(|(pair, _)| made.bits[(pair >> 6) as usize & 1023] |= 1 << (pair & 63));
-            made.table = Table::new(&pairs.iter().map(|(pair, number)| (key(*pair), *number)).collect::<Vec<_>>());
-            made.few = pairs.iter().map(|(pair, _)| (*pair as u16).to_le_bytes()).collect();
-            made.few.sort_unstable();
-            made.few.dedup();
-            if made.few.len() > FEW_PAIRS {
-                made.few.clear();
-            }
-        }
-        made
-    }
-
-    /// Tells where a text may stand.
-    fn each(&self, value: &[u8], mut tell: impl FnMut(usize, u32)) {
-        if !self.few.is_empty() {
-            return self.each_of_few(value, tell);
-        }
-        let Some(bits) = self.bits.first_chunk::<1024>() else { return };
-        for (at, window) in value.windows(2).enumerate() {
-            let pair = gram::<2>(window);
-            if bits[(pair >> 6) as usize & 1023] >> (pair & 63) & 1 == 1 {
-                self.table.find(key(pair)).for_each(|number| tell(at, number));
-            }
-        }
-    }
-
-    fn each_of_few(&self, value: &[u8], mut tell: impl FnMut(usize, u32)) {
-        // As many bytes of each as there are pairs.
-        let (Some((_, front)), Some((_, back))) = (value.split_last(), value.split_first()) else { return };
-        let chunks = front.as_chunks::<{ simd::WIDTH }>().0.iter().zip(back.as_chunks::<{ simd::WIDTH }>().0);
-        let seen = chunks.len() * simd::WIDTH;
-        chunks.enumerate().for_each(|(number, (here, behind))| {
-            self.tell_few((number * simd::WIDTH, 0), [Chunk::of(here), Chunk::of(behind)], &mut tell);
-        });
-        let start = front.len().saturating_sub(simd::WIDTH);
-        match (front.last_chunk(), back.last_chunk()) {
-            _ if seen == front.len() => {}
-            (Some(here), Some(behind)) => {
-                self.tell_few((start, seen - start), [Chunk::of(here), Chunk::of(behind)], &mut tell);
-            }
-            _ => self.tell_few((0, 0), [simd::at(front, 0), simd::at(back, 0)], &mut tell),
-        }
-    }
-
-    /// Tells where a text may stand in one chunk, from one of its places on.
-    #[inline(always)]
-    fn tell_few(&self, (start, first): (usize, usize), [here, behind]: [Chunk; 2], tell: &mut impl FnMut(usize, u32)) {
-        for pair in &self.few {
-            let mut places = (here.equal(pair[0]) & behind.equal(pair[1])) >> first << first;
-            while places != 0 {
-                let at = start + places.trailing_zeros() as usize;
-                self.table.find(key(gram::<2>(pair))).for_each(|number| tell(at, number));
-                places &= places - 1;
-            }
-        }
-    }
-}
-
-/// Longer texts that may stand anywhere, by four bytes of each; where a value is looked at in steps, by four bytes for
-/// each place that a text can have between two steps.
-#[derive(Debug, Default)]
-struct Inside {
-    filter: Filter,
-    /// From keys to places in `anchors`.
-    table: Table,
-    /// Text, and where in it the key stands.
-    anchors: Vec<(u32, u32)>,
-    /// Texts of four bytes that are looked for by three of them where they begin between two steps: at the end of a value
-    /// no four bytes begin with those.
-    last: Vec<u32>,
-    step: usize,
-}
-
-/// Texts of four bytes for which every place is looked at when there are more: each that begins between two steps has as
-/// many keys as there are bytes behind its last three.
-const MAX_OPEN: usize = 8;
-
-/// In which steps a value is looked at for texts of which the shortest has so many bytes, and few have four.
-pub(super) fn step(shortest: usize) -> usize {
-    if shortest <= 6 { 2 } else { 4 }
-}
-
-impl Inside {
-    fn new(texts: &[(&str, u32)], rarity: &Rarity) -> Self {
-        let shortest = texts.iter().map(|(text, _)| text.len()).min().unwrap_or(0);
-        let short = texts.iter().filter(|(text, _)| text.len() <= GRAM).count();
-        let step = if short > MAX_OPEN { 1 } else { step(shortest) };
-        let (mut keys, mut pairs, mut anchors, mut last) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for (text, number) in texts {
-            for residue in 0..step {
-                let anchor = anchors.len() as u32;
-                let mut add = |key_text: u32| {
-                    keys.push(key_text);
-                    pairs.push((key(key_text), anchor));
-                };
-                match (rarity.rarest(text, residue, step), text.as_bytes()) {
-                    (Some(at), text) => {
-                        add(gram::<GRAM>(&text[at..]));
-                        anchors.push((*number, at as u32));
-                    }
-                    (None, [_, a, b, c]) => {
-                        (0..=u8::MAX).for_each(|behind| add(u32::from_le_bytes([*a, *b, *c, behind])));
-                        anchors.push((*number, 1));
-                        last.push(*number);
-                    }
-                    _ => {}
-                }
-            }
-        }
-        Self { filter: Filter::new(&keys), table: Table::new(&pairs), anchors, last, step }
-    }
-
-    /// Tells texts that may stand somewhere, and where they would begin.
-    #[inline]
-    fn each(&self, value: &[u8], mut tell: impl FnMut(Option<usize>, u32)) {
-        self.filter.each(value, self.step, |at, gram| {
-            for place in self.table.find(key(gram)) {
-                let (number, anchor) = self.anchors[place as usize];
-                tell(at.checked_sub(anchor as usize), number);
-            }
-        });
-        self.last.iter().for_each(|number| tell(value.len().checked_sub(GRAM), *number));
-    }
 }
 
 /// One text that is looked for.
@@ -389,10 +186,8 @@ impl Scan {
 
     /// Memory that it holds, roughly, in bytes.
     pub(crate) fn memory(&self) -> usize {
-        let tables = [&self.whole, &self.inside.table, &self.pairs.table].into_iter().chain(&self.starts).chain(&self.ends);
-        let tables: usize = tables.map(Table::memory).sum();
-        let inside = self.inside.filter.memory() + self.inside.anchors.capacity() * 8;
-        self.texts.capacity() + self.entries.capacity() * 12 + tables + inside + self.pairs.bits.len() * 8
+        let tables: usize = [&self.whole].into_iter().chain(&self.starts).chain(&self.ends).map(Table::memory).sum();
+        self.texts.capacity() + self.entries.capacity() * 12 + tables + self.inside.memory() + self.pairs.memory()
     }
 }
 
@@ -404,28 +199,4 @@ struct Keys {
     ends: [Vec<(u64, u32)>; 2],
     inside: Vec<u32>,
     pairs: Vec<(u32, u32)>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_is_told_wherever_it_stands_whatever_the_step() {
-        let long = ["abcde", "abcdef", "abcdefgh", "abcdefghijk"];
-        let fours = ["wxyz", "scp ", "init", "wxya", "xyzw", "\u{e9}t9", "0000", "halt", "dump", "drop"];
-        for count in 0..=fours.len() {
-            let texts: Vec<(&str, u32)> = fours[..count].iter().chain(&long).copied().zip(0..).collect();
-            let inside = Inside::new(&texts, &Rarity::default());
-            assert_eq!(inside.step, if count > MAX_OPEN { 1 } else { 2 });
-            for ((text, number), front) in texts.iter().flat_map(|text| (0..9).map(move |front| (text, front))) {
-                for behind in 0..9 {
-                    let value = ["y".repeat(front), text.to_string(), "\u{ff}".repeat(behind)].concat();
-                    let mut told = Vec::new();
-                    inside.each(value.as_bytes(), |at, number| told.push((at, number)));
-                    assert!(told.contains(&(Some(front), *number)), "{text} in {value}: {told:?}");
-                }
-            }
-        }
-    }
 }

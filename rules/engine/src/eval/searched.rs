@@ -8,14 +8,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::detail::{Found, explain_by};
-use super::filter::GRAM;
 use super::frame::Frame;
+use super::gram::GRAM;
+use super::inside::step;
 use super::judge::{Choice, Judge};
 use super::names::FieldId;
 use super::needles::{Needle, Needles, Place};
 use super::needs::{atoms_of, is_common};
 use super::program::{AtomId, Program, Scope};
-use super::scan::{OUTER, step};
+use super::scan::OUTER;
 use super::scratch::{Known, Scratch};
 
 /// Numbers of searches.
