@@ -10,7 +10,7 @@ use crate::Failure;
 use crate::figure::{Target, print};
 use crate::lanes::{self, Item, LANES};
 use crate::mutate::copies;
-use crate::ours::{Memory, Ours, batches, judge_batch};
+use crate::ours::{Memory, Ours, batches, judge_batch, open_batch};
 use crate::theirs::{Routing, Theirs, logsource, parse};
 
 /// Events that fill caches and count for nothing.
@@ -89,7 +89,7 @@ fn run(judge: &mut dyn FnMut(usize)) {
     phase_ends();
 }
 
-/// The events that count are one batch.
+/// The events that count are one batch, which is opened and judged, and then opened alone.
 fn batch_phases(items: &[Item], detector: &beffroi_engine::SigmaDetector) {
     let events = |range: std::ops::Range<usize>| -> Vec<Item> { range.map(|index| items[index % items.len()].clone()).collect() };
     let (warm, counted) = (batches(&events(0..WARM)), batches(&events(WARM..WARM + COUNTED)));
@@ -98,14 +98,25 @@ fn batch_phases(items: &[Item], detector: &beffroi_engine::SigmaDetector) {
     phase_ends();
     counted.iter().for_each(|bytes| _ = judge_batch(detector, bytes));
     phase_ends();
+    counted.iter().for_each(|bytes| drop(std::hint::black_box(open_batch(bytes))));
+    phase_ends();
 }
 
 /// What one side cost.
 struct Counts {
     compile: f64,
-    /// Instructions for each event, by lane.
-    lanes: Vec<f64>,
+    /// Instructions for each event, by lane and phase.
+    lanes: Vec<Vec<f64>>,
 }
+
+/// Phases of a lane: what is before, 100 events, 500 events.
+const PHASES: usize = 3;
+/// The one that counts.
+const JUDGED: usize = 2;
+/// The same for batches: making them comes before, and behind it they are opened.
+const BATCH_PHASES: usize = 5;
+const BATCH_JUDGED: usize = 3;
+const BATCH_OPENED: usize = 4;
 
 /// Counts and prints.
 ///
@@ -113,31 +124,33 @@ struct Counts {
 /// When valgrind is not installed or a child fails.
 pub fn measure(folder: &Path) -> Result<(), Failure> {
     _ = folder;
-    let mine = counts("ours", 3)?;
-    let batch = counts("batch", 4)?;
-    let other = counts("rsigma", 3)?;
-    let pruned = counts("rsigma-pruned", 3)?;
-    let tenfold = counts("tenfold", 3)?;
+    let mine = counts("ours", PHASES)?;
+    let batch = counts("batch", BATCH_PHASES)?;
+    let other = counts("rsigma", PHASES)?;
+    let pruned = counts("rsigma-pruned", PHASES)?;
+    let tenfold = counts("tenfold", PHASES)?;
     print("sigma.compile.ours", mine.compile / 1e6, "million_instructions", Target::None);
     print("sigma.compile.rsigma", other.compile / 1e6, "million_instructions", Target::None);
     print("sigma.compile.ratio", mine.compile / other.compile, "of_rsigma", Target::AtMost(1.0 / 3.0));
     for (index, lane) in LANES.iter().enumerate() {
         let raw = *lane == "raw_lines";
-        let theirs = other.lanes[index].min(pruned.lanes[index]);
-        let (ours, sent) = (mine.lanes[index], batch.lanes[index]);
+        let judged = |side: &Counts| side.lanes[index][JUDGED];
+        let theirs = judged(&other).min(judged(&pruned));
+        let (ours, sent, opened) = (judged(&mine), batch.lanes[index][BATCH_JUDGED], batch.lanes[index][BATCH_OPENED]);
         let name = |part: &str| format!("sigma.{lane}.{part}");
         print(&name("rsigma.instructions"), theirs, "an_event", Target::None);
         print(&name("json.instructions"), ours, "an_event", Target::None);
         print(&name("batch.instructions"), sent, "an_event", Target::None);
+        print(&name("batch.opening"), opened, "instructions_an_event", Target::None);
         print(&name("json.ratio"), theirs / ours, "times_fewer", Target::AtLeast(if raw { 3.0 } else { 10.0 }));
         let target = if raw { Target::None } else { Target::AtLeast(20.0) };
         print(&name("batch.ratio"), theirs / sent, "times_fewer", target);
-        print(&name("tenfold_rules"), tenfold.lanes[index] / ours, "times_the_cost", Target::AtMost(2.0));
+        print(&name("tenfold_rules"), judged(&tenfold) / ours, "times_the_cost", Target::AtMost(2.0));
     }
     Ok(())
 }
 
-/// Runs one side under callgrind; each lane has so many phases, the last of which counts.
+/// Runs one side under callgrind; each lane has so many phases.
 fn counts(side: &str, phases: usize) -> Result<Counts, Failure> {
     eprintln!("counting {side} ...");
     let folder = tempfile::tempdir()?;
@@ -154,8 +167,9 @@ fn counts(side: &str, phases: usize) -> Result<Counts, Failure> {
     }
     // Dump n is what came before the n-th call.
     let phase = |number: usize| -> Result<f64, Failure> { instructions(&folder.path().join(format!("out.{number}"))) };
-    let lanes = (0..LANES.len()).map(|lane| Ok(phase(2 + (lane + 1) * phases)? / COUNTED as f64));
-    Ok(Counts { compile: phase(2)?, lanes: lanes.collect::<Result<_, Failure>>()? })
+    let per_event = |number: usize| Ok(phase(number)? / COUNTED as f64);
+    let lane = |lane: usize| (0..phases).map(|at| per_event(3 + lane * phases + at)).collect();
+    Ok(Counts { compile: phase(2)?, lanes: (0..LANES.len()).map(lane).collect::<Result<_, Failure>>()? })
 }
 
 fn instructions(path: &Path) -> Result<f64, Failure> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use beffroi_engine::eval::{Builder, Choice, Frame, Judge, Program, Scratch, Wanted, fill_from_text};
 use beffroi_engine::limits::MAX_MATCHED_FIELDS;
 use beffroi_engine::{Detector, SigmaDetector};
-use beffroi_schema::batch::{BatchBuilder, Envelope, Header, HostInfo, Record};
+use beffroi_schema::batch::{BatchBuilder, Envelope, Header, HostInfo, Packed, Record};
 use beffroi_schema::{AgentId, BatchHash, Epoch, Event, SigningKey, Stream};
 
 use rsigma_parser::SigmaRule;
@@ -162,9 +162,14 @@ fn seal(items: &[Item], key: &SigningKey) -> Vec<u8> {
     builder.seal(header, key).expect("it is small enough").bytes
 }
 
-/// Decodes and judges one batch.
+/// Opens one batch.
+pub fn open_batch(bytes: &[u8]) -> Packed {
+    Envelope::parse(bytes).and_then(|envelope| envelope.open()).expect("a batch of ours")
+}
+
+/// Opens and judges one batch.
 pub fn judge_batch(detector: &SigmaDetector, bytes: &[u8]) -> usize {
-    let batch = Envelope::parse(bytes).and_then(|envelope| envelope.open()).expect("a batch of ours");
+    let batch = open_batch(bytes);
     let mut count = 0;
     detector.evaluate_batch(&batch, &mut |_, matches| count += matches.len());
     count
