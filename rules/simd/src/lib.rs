@@ -2,7 +2,8 @@
 //! asked at run time; elsewhere byte by byte in a form that compilers make vectors of.
 //!
 //! The one place of the detection engine with unsafe code, and it is unsafe for one reason only: the compiler wants to
-//! be told that the processor has these instructions. Nothing here reads or writes through a pointer.
+//! be told that the processor has these instructions. Nothing here reads or writes through a pointer; one hint names an
+//! address that a reference proves.
 
 /// Bytes that are looked at together.
 pub const WIDTH: usize = 16;
@@ -27,6 +28,20 @@ fn ending(text: &[u8], length: usize) -> [u8; WIDTH] {
         Some(_) => [0; WIDTH],
         None => padded(text.get(text.len() - length..).unwrap_or_default()),
     }
+}
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+/// Bytes of a text that are asked for at most: nearly every event is shorter, and what is asked for long before it is read
+/// pushes out what is needed now.
+const MAX_FETCHED: usize = 4_096;
+
+/// Asks for a text before it is read, so that what lies far from the processor comes all at once and not line by line.
+#[inline]
+pub fn fetch(text: &[u8]) {
+    let text = &text[..text.len().min(MAX_FETCHED)];
+    text.as_chunks::<LINE>().0.iter().for_each(|line| imp::fetch(&line[0]));
+    text.last().into_iter().for_each(imp::fetch);
 }
 
 /// Whether a text is ASCII: quicker than the library's for short ones.
@@ -143,11 +158,18 @@ fn padded<const N: usize>(rest: &[u8]) -> [u8; N] {
 #[cfg(target_arch = "x86_64")]
 mod imp {
     use std::arch::x86_64::{
-        __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_cvtsi128_si64, _mm_movemask_epi8, _mm_or_si128,
-        _mm_set_epi64x, _mm_set1_epi8, _mm_unpackhi_epi64,
+        __m128i, _MM_HINT_T0, _mm_and_si128, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_cvtsi128_si64, _mm_movemask_epi8, _mm_or_si128,
+        _mm_prefetch, _mm_set_epi64x, _mm_set1_epi8, _mm_unpackhi_epi64,
     };
 
     use super::WIDTH;
+
+    /// Asks for the cache line of a byte.
+    #[inline(always)]
+    pub fn fetch(byte: &u8) {
+        // SAFETY: SSE belongs to every x86-64 processor, and the instruction is a hint that has no effect on memory.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(byte).cast()) }
+    }
 
     /// Sixteen bytes.
     #[derive(Debug, Clone, Copy)]
@@ -240,6 +262,9 @@ mod imp {
 #[cfg(not(target_arch = "x86_64"))]
 mod imp {
     pub use super::plain::Chunk;
+
+    /// There is no such hint.
+    pub fn fetch(_: &u8) {}
 }
 
 #[cfg(any(test, not(target_arch = "x86_64")))]
