@@ -22,7 +22,7 @@ mod scan;
 
 /// What every verb has in common, for `--help`.
 const AFTER_HELP: &str = "Data goes to stdout, talk to stderr. Ids may be cut to 6 digits or more.\n\
-    Exit codes: 0 done, 1 found (--fail-on-match, --fail-on-detection), 2 rules are broken, 3 usage or\n\
+    Exit codes: 0 done, 1 found (--fail-on-match, --fail-on-detection), 2 rules are broken, 3 usage or \
     configuration, 4 server or network, 5 not every host was scanned, 130 interrupted.";
 /// Head under which every verb shows the options that all have.
 const EVERYWHERE: &str = "Everywhere";

@@ -11,7 +11,8 @@ pub const HELP: &str = "FIELD=VALUE           equal; * is any text, ? one charac
     FIELD~TEXT            holds TEXT, upper and lower case alike\n\
     FIELD~base64:TEXT     holds TEXT in base64, at any of the three offsets\n\
     FIELD~re:EXPRESSION   holds a match of an RE2 expression\n\
-    FIELD is a Sigma name (Image, CommandLine, User, DestinationIp, ...) or category, product, service, host, event_id.";
+    FIELD is a Sigma name (Image, CommandLine, User, DestinationIp, ...),\n\
+    or category, product, service, host, event_id.";
 
 /// One filter as the API takes it.
 pub fn parse(text: &str) -> Outcome<Value> {

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 /// What of `detect` does not fit beside an option, for `--help`.
-pub const AFTER_HELP: &str = "Formats: evtx (binary event logs of Windows), evtx-json (their JSON trees), flat-json (flat objects of\n\
-    forwarders and other products), events (NDJSON of `beffroi events search`, stored batches), auditd, lines.\n\
-    `auto` tells them by each file's first bytes. Files may be packed with zstd; folders are walked for names\n\
+pub const AFTER_HELP: &str = "Formats: evtx (binary event logs of Windows), evtx-json (their JSON trees), flat-json (flat objects of \
+    forwarders and other products), events (NDJSON of `beffroi events search`, stored batches), auditd, lines. \
+    `auto` tells them by each file's first bytes. Files may be packed with zstd; folders are walked for names \
     that end in evtx, json, jsonl, ndjson, log, txt or batch.\n\n\
-    Exit codes: 0 done, 1 a rule matched (with --fail-on-detection), 2 no rule loaded (with --strict: any was\n\
+    Exit codes: 0 done, 1 a rule matched (with --fail-on-detection), 2 no rule loaded (with --strict: any was \
     refused), 3 an input could not be read or the command cannot be used, 130 interrupted.";
 
 /// How files of events are read.
@@ -41,11 +41,11 @@ pub struct Judging {
 }
 
 /// What of `rules cost` does not fit beside an option, for `--help`.
-pub const AFTER_COST: &str = "Every record is measured; nothing is sampled, so this takes longer than `detect`. A rule is looked at in records\n\
-    that have its rarest part. TIME is what its tests then took, put to the record once more and by themselves:\n\
-    neither reading nor the search that all rules share is in it. It is this machine's; BYTES, what the tests were\n\
-    put to (under a regular expression ten times), is the same everywhere and what the collector tells as\n\
-    `beffroi_detect_rule_bytes_total`, there of one event in 1,021. NS/EVENT is the time spread over all records.\n\
+pub const AFTER_COST: &str = "Every record is measured; nothing is sampled, so this takes longer than `detect`. A rule is looked at in records \
+    that have its rarest part. TIME is what its tests then took, put to the record once more and by themselves: \
+    neither reading nor the search that all rules share is in it. It is this machine's; BYTES, what the tests were \
+    put to (under a regular expression ten times), is the same everywhere and what the collector tells as \
+    `beffroi_detect_rule_bytes_total`, there of one event in 1,021. NS/EVENT is the time spread over all records. \
     Formats and exit codes are those of `detect`.";
 
 /// Judge files of events by Sigma rules, without a collector.
