@@ -122,8 +122,7 @@ const BATCH_OPENED: usize = 4;
 ///
 /// # Errors
 /// When valgrind is not installed or a child fails.
-pub fn measure(folder: &Path) -> Result<(), Failure> {
-    _ = folder;
+pub fn measure() -> Result<(), Failure> {
     let mine = counts("ours", PHASES)?;
     let batch = counts("batch", BATCH_PHASES)?;
     let other = counts("rsigma", PHASES)?;

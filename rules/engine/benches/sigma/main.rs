@@ -46,7 +46,7 @@ fn main() -> Result<(), Failure> {
             speed::measure(&folder);
             Ok(())
         }
-        ["instructions"] => count::measure(&folder),
+        ["instructions"] => count::measure(),
         _ => Err("say `speed`, `instructions`, `correlate`, `resident`, or nothing for all".into()),
     }
 }
@@ -55,7 +55,7 @@ fn all(folder: &Path) -> Result<(), Failure> {
     correlate::measure();
     resident::measure(folder)?;
     speed::measure(folder);
-    count::measure(folder)
+    count::measure()
 }
 
 /// Rule texts, unpacked once for each process.

@@ -3,7 +3,7 @@
 //! A round repeats a lane for as long for one side as for the other. Its first pass finds the processor's caches full of
 //! what the other side left there and is told apart, as `cold`: a lane is done in a few milliseconds, of which filling
 //! caches is half, and a collector does that once, not with every event. What our side learnt of values is forgotten
-//! before each pass, so that no pass knows an event from the one before.
+//! before each pass, so that no pass knows a value from the one before; of batches it keeps how it reads their shapes.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -39,9 +39,9 @@ impl Inside {
         for (text, number) in texts {
             for residue in 0..step {
                 let anchor = anchors.len() as u32;
-                let mut add = |key_text: u32| {
-                    keys.push(key_text);
-                    pairs.push((key(key_text), anchor));
+                let mut add = |four: u32| {
+                    keys.push(four);
+                    pairs.push((key(four), anchor));
                 };
                 match (rarity.rarest(text, residue, step), text.as_bytes()) {
                     (Some(at), text) => {

@@ -20,6 +20,7 @@ use super::wanted::Wanted;
 /// # Errors
 /// [`TextError`] where the text is no JSON object; the frame then holds what stood before.
 pub fn fill_from_text<'a>(frame: &mut Frame<'a>, names: &Names, wanted: &Wanted, text: &'a [u8]) -> Result<(), TextError> {
+    // Whoever walked the text just before, as files are looked at, loses 60 instructions by this; to others it comes from far.
     beffroi_simd::fetch(text);
     let mut recall = frame.recall.take().unwrap_or_default();
     recall.begin(names);
